@@ -1,0 +1,305 @@
+/* nbmf 0.1.0: the type, its operators and functions, its statistics */
+
+-- complain if the script is sourced in psql rather than by CREATE EXTENSION
+\echo Use "CREATE EXTENSION nbmf" to load this file. \quit
+
+--
+-- The type
+--
+
+CREATE TYPE nbmf;
+
+CREATE FUNCTION nbmf_in(cstring, oid, integer) RETURNS nbmf
+    AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION nbmf_in(cstring, oid, integer) IS 'input function of type nbmf';
+
+CREATE FUNCTION nbmf_out(nbmf) RETURNS cstring
+    AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION nbmf_out(nbmf) IS 'output function of type nbmf';
+
+CREATE FUNCTION nbmf_recv(internal, oid, integer) RETURNS nbmf
+    AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION nbmf_recv(internal, oid, integer) IS 'binary input function of type nbmf';
+
+CREATE FUNCTION nbmf_send(nbmf) RETURNS bytea
+    AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION nbmf_send(nbmf) IS 'binary output function of type nbmf';
+
+CREATE FUNCTION nbmf_typmod_in(cstring[]) RETURNS integer
+    AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION nbmf_typmod_in(cstring[]) IS 'type modifier input function of type nbmf';
+
+CREATE FUNCTION nbmf_typmod_out(integer) RETURNS cstring
+    AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION nbmf_typmod_out(integer) IS 'type modifier output function of type nbmf';
+
+CREATE FUNCTION nbmf_typanalyze(internal) RETURNS boolean
+    AS 'MODULE_PATHNAME' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION nbmf_typanalyze(internal) IS 'ANALYZE function of type nbmf: copies no values';
+
+CREATE TYPE nbmf (
+    INPUT          = nbmf_in,
+    OUTPUT         = nbmf_out,
+    RECEIVE        = nbmf_recv,
+    SEND           = nbmf_send,
+    TYPMOD_IN      = nbmf_typmod_in,
+    TYPMOD_OUT     = nbmf_typmod_out,
+    ANALYZE        = nbmf_typanalyze,
+    INTERNALLENGTH = VARIABLE,
+    STORAGE        = external
+);
+COMMENT ON TYPE nbmf IS 'text, JSON, bytes or a vector, kept small; its text is its content';
+
+--
+-- Casts to nbmf.  They take the column's modifier, so that an assignment
+-- encodes once; the planner leaves the length coercion out where it would do
+-- nothing.
+--
+
+CREATE FUNCTION nbmf_coerce_support(internal) RETURNS internal
+    AS 'MODULE_PATHNAME', 'nbmf_coerce_support' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION nbmf_coerce_support(internal) IS 'planner support for the length coercion of nbmf';
+
+CREATE FUNCTION nbmf(nbmf, integer, boolean) RETURNS nbmf
+    AS 'MODULE_PATHNAME', 'nbmf_coerce' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE SUPPORT nbmf_coerce_support COST 200;
+COMMENT ON FUNCTION nbmf(nbmf, integer, boolean) IS 're-encode at the level of the type modifier';
+
+CREATE CAST (nbmf AS nbmf) WITH FUNCTION nbmf(nbmf, integer, boolean) AS IMPLICIT;
+
+CREATE FUNCTION nbmf(text, integer, boolean) RETURNS nbmf
+    AS 'MODULE_PATHNAME', 'nbmf_from_text' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 200;
+COMMENT ON FUNCTION nbmf(text, integer, boolean) IS 'encode text as nbmf';
+
+CREATE CAST (text AS nbmf) WITH FUNCTION nbmf(text, integer, boolean) AS ASSIGNMENT;
+
+CREATE FUNCTION nbmf(varchar, integer, boolean) RETURNS nbmf
+    AS 'MODULE_PATHNAME', 'nbmf_from_text' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 200;
+COMMENT ON FUNCTION nbmf(varchar, integer, boolean) IS 'encode varchar as nbmf';
+
+CREATE CAST (varchar AS nbmf) WITH FUNCTION nbmf(varchar, integer, boolean) AS ASSIGNMENT;
+
+CREATE FUNCTION nbmf(json, integer, boolean) RETURNS nbmf
+    AS 'MODULE_PATHNAME', 'nbmf_from_text' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 200;
+COMMENT ON FUNCTION nbmf(json, integer, boolean) IS 'encode json as nbmf';
+
+CREATE CAST (json AS nbmf) WITH FUNCTION nbmf(json, integer, boolean) AS ASSIGNMENT;
+
+CREATE FUNCTION nbmf(jsonb, integer, boolean) RETURNS nbmf
+    AS 'MODULE_PATHNAME', 'nbmf_from_jsonb' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 200;
+COMMENT ON FUNCTION nbmf(jsonb, integer, boolean) IS 'encode jsonb as nbmf';
+
+CREATE CAST (jsonb AS nbmf) WITH FUNCTION nbmf(jsonb, integer, boolean) AS ASSIGNMENT;
+
+CREATE FUNCTION nbmf(bytea, integer, boolean) RETURNS nbmf
+    AS 'MODULE_PATHNAME', 'nbmf_from_bytea' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 200;
+COMMENT ON FUNCTION nbmf(bytea, integer, boolean) IS 'encode bytea as nbmf';
+
+CREATE CAST (bytea AS nbmf) WITH FUNCTION nbmf(bytea, integer, boolean) AS ASSIGNMENT;
+
+CREATE FUNCTION nbmf(real[], integer, boolean) RETURNS nbmf
+    AS 'MODULE_PATHNAME', 'nbmf_from_floats' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 200;
+COMMENT ON FUNCTION nbmf(real[], integer, boolean) IS 'encode real[] as nbmf';
+
+CREATE CAST (real[] AS nbmf) WITH FUNCTION nbmf(real[], integer, boolean) AS ASSIGNMENT;
+
+--
+-- Casts from nbmf.  Only the one to jsonb is implicit: it brings @>, ?, ||,
+-- jsonb_path_exists() and the rest; a second would make operators ambiguous.
+--
+
+CREATE FUNCTION nbmf_text(nbmf) RETURNS text
+    AS 'MODULE_PATHNAME', 'nbmf_to_text' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 50;
+COMMENT ON FUNCTION nbmf_text(nbmf) IS 'decode nbmf to text';
+
+CREATE CAST (nbmf AS text) WITH FUNCTION nbmf_text(nbmf);
+
+CREATE FUNCTION nbmf_varchar(nbmf) RETURNS varchar
+    AS 'MODULE_PATHNAME', 'nbmf_to_text' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 50;
+COMMENT ON FUNCTION nbmf_varchar(nbmf) IS 'decode nbmf to varchar';
+
+CREATE CAST (nbmf AS varchar) WITH FUNCTION nbmf_varchar(nbmf);
+
+CREATE FUNCTION nbmf_json(nbmf) RETURNS json
+    AS 'MODULE_PATHNAME', 'nbmf_to_json' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 60;
+COMMENT ON FUNCTION nbmf_json(nbmf) IS 'decode nbmf to json';
+
+CREATE CAST (nbmf AS json) WITH FUNCTION nbmf_json(nbmf);
+
+CREATE FUNCTION nbmf_jsonb(nbmf) RETURNS jsonb
+    AS 'MODULE_PATHNAME', 'nbmf_to_jsonb' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 200;
+COMMENT ON FUNCTION nbmf_jsonb(nbmf) IS 'decode nbmf to jsonb';
+
+CREATE CAST (nbmf AS jsonb) WITH FUNCTION nbmf_jsonb(nbmf) AS IMPLICIT;
+
+CREATE FUNCTION nbmf_bytea(nbmf) RETURNS bytea
+    AS 'MODULE_PATHNAME', 'nbmf_to_bytea' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 50;
+COMMENT ON FUNCTION nbmf_bytea(nbmf) IS 'decode nbmf to bytea';
+
+CREATE CAST (nbmf AS bytea) WITH FUNCTION nbmf_bytea(nbmf);
+
+CREATE FUNCTION nbmf_floats(nbmf) RETURNS real[]
+    AS 'MODULE_PATHNAME', 'nbmf_to_floats' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 50;
+COMMENT ON FUNCTION nbmf_floats(nbmf) IS 'decode nbmf to real[]';
+
+CREATE CAST (nbmf AS real[]) WITH FUNCTION nbmf_floats(nbmf);
+
+--
+-- Equality and hashing, on content
+--
+
+CREATE FUNCTION nbmf_eq(nbmf, nbmf) RETURNS boolean
+    AS 'MODULE_PATHNAME', 'nbmf_eq' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 5;
+COMMENT ON FUNCTION nbmf_eq(nbmf, nbmf) IS 'implementation of = operator';
+
+CREATE FUNCTION nbmf_ne(nbmf, nbmf) RETURNS boolean
+    AS 'MODULE_PATHNAME', 'nbmf_ne' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 5;
+COMMENT ON FUNCTION nbmf_ne(nbmf, nbmf) IS 'implementation of <> operator';
+
+CREATE FUNCTION nbmf_hash(nbmf) RETURNS integer
+    AS 'MODULE_PATHNAME', 'nbmf_hash' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 2;
+COMMENT ON FUNCTION nbmf_hash(nbmf) IS 'hash of the content';
+
+CREATE FUNCTION nbmf_hash_extended(nbmf, bigint) RETURNS bigint
+    AS 'MODULE_PATHNAME', 'nbmf_hash_extended' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 2;
+COMMENT ON FUNCTION nbmf_hash_extended(nbmf, bigint) IS '64-bit seeded hash of the content';
+
+CREATE OPERATOR = (
+    LEFTARG = nbmf, RIGHTARG = nbmf, FUNCTION = nbmf_eq,
+    COMMUTATOR = =, NEGATOR = <>, RESTRICT = eqsel, JOIN = eqjoinsel, HASHES
+);
+COMMENT ON OPERATOR = (nbmf, nbmf) IS 'same content';
+
+CREATE OPERATOR <> (
+    LEFTARG = nbmf, RIGHTARG = nbmf, FUNCTION = nbmf_ne,
+    COMMUTATOR = <>, NEGATOR = =, RESTRICT = neqsel, JOIN = neqjoinsel
+);
+COMMENT ON OPERATOR <> (nbmf, nbmf) IS 'different content';
+
+CREATE OPERATOR CLASS nbmf_hash_ops DEFAULT FOR TYPE nbmf USING hash AS
+    OPERATOR 1 =,
+    FUNCTION 1 nbmf_hash(nbmf),
+    FUNCTION 2 nbmf_hash_extended(nbmf, bigint);
+COMMENT ON OPERATOR CLASS nbmf_hash_ops USING hash IS 'hashing of nbmf by content';
+
+--
+-- JSON operators, as for jsonb
+--
+
+CREATE FUNCTION nbmf_object_field(nbmf, text) RETURNS jsonb
+    AS 'MODULE_PATHNAME', 'nbmf_object_field' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 100;
+COMMENT ON FUNCTION nbmf_object_field(nbmf, text) IS 'implementation of -> operator';
+
+CREATE OPERATOR -> (LEFTARG = nbmf, RIGHTARG = text, FUNCTION = nbmf_object_field);
+COMMENT ON OPERATOR -> (nbmf, text) IS 'get object field';
+
+CREATE FUNCTION nbmf_object_field_text(nbmf, text) RETURNS text
+    AS 'MODULE_PATHNAME', 'nbmf_object_field_text' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 100;
+COMMENT ON FUNCTION nbmf_object_field_text(nbmf, text) IS 'implementation of ->> operator';
+
+CREATE OPERATOR ->> (LEFTARG = nbmf, RIGHTARG = text, FUNCTION = nbmf_object_field_text);
+COMMENT ON OPERATOR ->> (nbmf, text) IS 'get object field as text';
+
+CREATE FUNCTION nbmf_array_element(nbmf, integer) RETURNS jsonb
+    AS 'MODULE_PATHNAME', 'nbmf_array_element' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 100;
+COMMENT ON FUNCTION nbmf_array_element(nbmf, integer) IS 'implementation of -> operator';
+
+CREATE OPERATOR -> (LEFTARG = nbmf, RIGHTARG = integer, FUNCTION = nbmf_array_element);
+COMMENT ON OPERATOR -> (nbmf, integer) IS 'get array element';
+
+CREATE FUNCTION nbmf_array_element_text(nbmf, integer) RETURNS text
+    AS 'MODULE_PATHNAME', 'nbmf_array_element_text' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 100;
+COMMENT ON FUNCTION nbmf_array_element_text(nbmf, integer) IS 'implementation of ->> operator';
+
+CREATE OPERATOR ->> (LEFTARG = nbmf, RIGHTARG = integer, FUNCTION = nbmf_array_element_text);
+COMMENT ON OPERATOR ->> (nbmf, integer) IS 'get array element as text';
+
+CREATE FUNCTION nbmf_extract_path(nbmf, text[]) RETURNS jsonb
+    AS 'MODULE_PATHNAME', 'nbmf_extract_path' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 100;
+COMMENT ON FUNCTION nbmf_extract_path(nbmf, text[]) IS 'implementation of #> operator';
+
+CREATE OPERATOR #> (LEFTARG = nbmf, RIGHTARG = text[], FUNCTION = nbmf_extract_path);
+COMMENT ON OPERATOR #> (nbmf, text[]) IS 'get value at path';
+
+CREATE FUNCTION nbmf_extract_path_text(nbmf, text[]) RETURNS text
+    AS 'MODULE_PATHNAME', 'nbmf_extract_path_text' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 100;
+COMMENT ON FUNCTION nbmf_extract_path_text(nbmf, text[]) IS 'implementation of #>> operator';
+
+CREATE OPERATOR #>> (LEFTARG = nbmf, RIGHTARG = text[], FUNCTION = nbmf_extract_path_text);
+COMMENT ON OPERATOR #>> (nbmf, text[]) IS 'get value at path as text';
+
+--
+-- Functions on values
+--
+
+CREATE FUNCTION nbmf_encode(value text, mode text DEFAULT 'lossless', level integer DEFAULT NULL) RETURNS nbmf
+    AS 'MODULE_PATHNAME', 'nbmf_encode_text' LANGUAGE C IMMUTABLE PARALLEL SAFE COST 200;
+COMMENT ON FUNCTION nbmf_encode(text, text, integer) IS 'encode text in the given mode, at a zstd level from 1 to 22 (null: nbmf.zstd_level)';
+
+CREATE FUNCTION nbmf_encode(value json, mode text DEFAULT 'lossless', level integer DEFAULT NULL) RETURNS nbmf
+    AS 'MODULE_PATHNAME', 'nbmf_encode_text' LANGUAGE C IMMUTABLE PARALLEL SAFE COST 200;
+COMMENT ON FUNCTION nbmf_encode(json, text, integer) IS 'encode json in the given mode, at a zstd level from 1 to 22 (null: nbmf.zstd_level)';
+
+CREATE FUNCTION nbmf_encode(value jsonb, mode text DEFAULT 'lossless', level integer DEFAULT NULL) RETURNS nbmf
+    AS 'MODULE_PATHNAME', 'nbmf_encode_jsonb' LANGUAGE C IMMUTABLE PARALLEL SAFE COST 200;
+COMMENT ON FUNCTION nbmf_encode(jsonb, text, integer) IS 'encode jsonb in the given mode, at a zstd level from 1 to 22 (null: nbmf.zstd_level)';
+
+CREATE FUNCTION nbmf_encode(value bytea, mode text DEFAULT 'lossless', level integer DEFAULT NULL) RETURNS nbmf
+    AS 'MODULE_PATHNAME', 'nbmf_encode_bytea' LANGUAGE C IMMUTABLE PARALLEL SAFE COST 200;
+COMMENT ON FUNCTION nbmf_encode(bytea, text, integer) IS 'encode bytea in the given mode, at a zstd level from 1 to 22 (null: nbmf.zstd_level)';
+
+CREATE FUNCTION nbmf_encode(value real[], mode text DEFAULT 'lossless', level integer DEFAULT NULL) RETURNS nbmf
+    AS 'MODULE_PATHNAME', 'nbmf_encode_floats' LANGUAGE C IMMUTABLE PARALLEL SAFE COST 200;
+COMMENT ON FUNCTION nbmf_encode(real[], text, integer) IS 'encode real[] in the given mode, at a zstd level from 1 to 22 (null: nbmf.zstd_level)';
+
+CREATE FUNCTION nbmf_info(value nbmf,
+    OUT kind text, OUT mode text, OUT tier text, OUT codec text,
+    OUT raw_bytes bigint, OUT stored_bytes bigint, OUT ratio double precision,
+    OUT checksum text, OUT flags text[])
+    AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 2;
+COMMENT ON FUNCTION nbmf_info(nbmf) IS 'what the header of a value says; decodes nothing';
+
+CREATE FUNCTION nbmf_kind(value nbmf) RETURNS text
+    AS 'MODULE_PATHNAME', 'nbmf_kind' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 2;
+COMMENT ON FUNCTION nbmf_kind(nbmf) IS 'kind of the content: text, json, bytea or vector; decodes nothing';
+
+CREATE FUNCTION nbmf_digest(value nbmf) RETURNS bytea
+    AS 'MODULE_PATHNAME', 'nbmf_digest' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 100;
+COMMENT ON FUNCTION nbmf_digest(nbmf) IS 'SHA-256 of the content';
+
+CREATE FUNCTION nbmf_verify(value nbmf) RETURNS boolean
+    AS 'MODULE_PATHNAME', 'nbmf_verify' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 50;
+COMMENT ON FUNCTION nbmf_verify(nbmf) IS 'whether the value decodes to the content it was made from';
+
+-- uses subtransactions, which parallel workers cannot
+CREATE FUNCTION nbmf_verify_table(relation regclass, "column" name,
+    OUT "table" regclass, OUT ctid tid, OUT sqlstate text, OUT message text, OUT detail text)
+    RETURNS SETOF record
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE COST 1000000 ROWS 10;
+COMMENT ON FUNCTION nbmf_verify_table(regclass, name) IS
+    'decode every value of a column, partitions included, and return the damaged ones';
+
+--
+-- Statistics
+--
+
+CREATE FUNCTION nbmf_stat(
+    OUT values_encoded bigint, OUT values_decoded bigint,
+    OUT raw_bytes bigint, OUT stored_bytes bigint, OUT compression_ratio double precision,
+    OUT decoded_bytes bigint, OUT avg_latency_ms double precision,
+    OUT encode_p50_ms double precision, OUT encode_p95_ms double precision,
+    OUT decode_p50_ms double precision, OUT decode_p95_ms double precision,
+    OUT encode_errors bigint, OUT decode_errors bigint, OUT error_rate double precision,
+    OUT stats_reset timestamptz, OUT preloaded boolean)
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION nbmf_stat() IS 'counters of this database, behind pg_stat_nbmf';
+
+CREATE VIEW pg_stat_nbmf AS SELECT * FROM nbmf_stat();
+COMMENT ON VIEW pg_stat_nbmf IS 'what nbmf has encoded and decoded in this database, and how fast';
+
+CREATE FUNCTION pg_stat_nbmf_reset() RETURNS void
+    AS 'MODULE_PATHNAME', 'nbmf_stat_reset' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION pg_stat_nbmf_reset() IS 'set the counters of this database to zero';
+
+REVOKE ALL ON FUNCTION nbmf_stat(), pg_stat_nbmf_reset() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION nbmf_stat() TO pg_read_all_stats;
+GRANT SELECT ON pg_stat_nbmf TO pg_read_all_stats;

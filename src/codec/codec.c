@@ -1,0 +1,218 @@
+/*
+ * codec.c
+ *		Encoding content to a frame and decoding it: the choice of the codec,
+ *		the checksum, and the names of things.
+ *
+ * The rule of the choice: no codec may make a value larger than the one before
+ * it in the ladder, so compressed payloads are kept only when they are smaller
+ * than the content, header included.
+ */
+#include "codec/codec.h"
+
+#include <string.h>
+
+/*
+ * Content shorter than this is stored: zstd's smallest literals and sequences
+ * sections leave nothing to gain, and trying costs microseconds.
+ */
+#define COMPRESS_LEN_MIN	16
+
+/*
+ * Room that nbmf_encode needs for content of raw_len bytes: a stored frame,
+ * and as much more as a compressed attempt may write before it is given up.
+ */
+size_t
+nbmf_encode_bound(size_t raw_len)
+{
+	return raw_len + nbmf_frame_header_len(NBMF_CODEC_ZSTD, raw_len);
+}
+
+/*
+ * Encode len bytes of content to a frame.
+ *
+ * cap must be at least nbmf_encode_bound(len).  Errors: NBMF_ERR_TOO_LARGE,
+ * NBMF_ERR_SPACE, NBMF_ERR_MEMORY, NBMF_ERR_INTERRUPTED.
+ */
+NbmfStatus
+nbmf_encode(NbmfWorkspace *ws, const NbmfEncodeParams *params,
+			const void *content, size_t len,
+			void *frame, size_t cap, size_t *frame_len)
+{
+	NbmfFrame	header = {
+		.kind = params->kind,
+		.tier = params->tier,
+		.codec = NBMF_CODEC_STORED,
+		.checksum = nbmf_checksum(content, len),
+		.raw_len = len,
+		.payload_len = len
+	};
+
+	if (len > NBMF_CONTENT_MAX)
+		return NBMF_ERR_TOO_LARGE;
+	if (cap < nbmf_encode_bound(len))
+		return NBMF_ERR_SPACE;
+
+	if (len >= COMPRESS_LEN_MIN)
+	{
+		size_t		header_len = nbmf_frame_header_len(NBMF_CODEC_ZSTD, len);
+		size_t		stored_len = nbmf_frame_header_len(NBMF_CODEC_STORED, len) + len;
+		NbmfStatus	status;
+
+		/* a payload that does not fit in this room would not be smaller */
+		status = nbmf_zstd_encode(ws, params, content, len,
+								  (uint8_t *) frame + header_len,
+								  stored_len - header_len - 1,
+								  &header.codec, &header.payload_len);
+		if (status != NBMF_OK && status != NBMF_ERR_SPACE)
+			return status;
+		if (status == NBMF_ERR_SPACE)
+		{
+			header.codec = NBMF_CODEC_STORED;
+			header.payload_len = len;
+		}
+	}
+
+	header.header_len = nbmf_frame_header_len(header.codec, len);
+	nbmf_frame_write_header(frame, &header);
+	if (header.codec == NBMF_CODEC_STORED && len > 0)
+		memcpy((uint8_t *) frame + header.header_len, content, len);
+	*frame_len = header.header_len + header.payload_len;
+	return NBMF_OK;
+}
+
+/*
+ * Decode a frame to content[0 .. header->raw_len).
+ *
+ * cap must be at least that; callers learn it from nbmf_frame_parse, which
+ * has also found it plausible.  Nothing is promised about content's bytes when
+ * the result is not NBMF_OK.
+ */
+NbmfStatus
+nbmf_decode(NbmfWorkspace *ws, const void *frame, size_t frame_len,
+			void *content, size_t cap, NbmfFrame *header)
+{
+	NbmfStatus	status = nbmf_frame_parse(frame, frame_len, frame_len, header);
+	const uint8_t *payload;
+
+	if (status != NBMF_OK)
+		return status;
+	if (cap < header->raw_len)
+		return NBMF_ERR_SPACE;
+
+	payload = (const uint8_t *) frame + header->header_len;
+	switch (header->codec)
+	{
+		case NBMF_CODEC_STORED:
+			if (header->raw_len > 0)
+				memcpy(content, payload, header->raw_len);
+			break;
+		case NBMF_CODEC_ZSTD:
+		case NBMF_CODEC_ZSTD_BLOCK:
+			status = nbmf_zstd_decode(ws, header->codec, payload, header->payload_len,
+									  content, header->raw_len);
+			break;
+		default:
+			status = NBMF_ERR_RESERVED;
+			break;
+	}
+	if (status == NBMF_OK && nbmf_checksum(content, header->raw_len) != header->checksum)
+		status = NBMF_ERR_CHECKSUM;
+	return status;
+}
+
+/*
+ * What went wrong, as a sentence for an error's detail.
+ */
+const char *
+nbmf_status_text(NbmfStatus status)
+{
+	switch (status)
+	{
+		case NBMF_OK:
+			return "No error.";
+		case NBMF_ERR_TRUNCATED:
+			return "The value ends inside its header.";
+		case NBMF_ERR_RESERVED:
+			return "The value uses a codec or flag that this version does not know.";
+		case NBMF_ERR_LENGTH:
+			return "The declared length does not fit the payload.";
+		case NBMF_ERR_PAYLOAD:
+			return "The payload does not decode.";
+		case NBMF_ERR_CHECKSUM:
+			return "The content does not match its checksum.";
+		case NBMF_ERR_CONTENT:
+			return "The content cannot be of the declared kind.";
+		case NBMF_ERR_TOO_LARGE:
+			return "The content is too large.";
+		case NBMF_ERR_SPACE:
+			return "The buffer is too small.";
+		case NBMF_ERR_MEMORY:
+			return "Out of memory.";
+		case NBMF_ERR_INTERRUPTED:
+			return "Interrupted.";
+	}
+	return "Unknown error.";
+}
+
+const char *
+nbmf_codec_name(NbmfCodec codec)
+{
+	switch (codec)
+	{
+		case NBMF_CODEC_STORED:
+			return "stored";
+		case NBMF_CODEC_ZSTD:
+			return "zstd";
+		case NBMF_CODEC_ZSTD_BLOCK:
+			return "zstd_block";
+		case NBMF_CODEC_DICT:
+			return "dict";
+		case NBMF_CODEC_DICT_BLOCK:
+			return "dict_block";
+		case NBMF_CODEC_DICT_BASE:
+			return "dict_base";
+		case NBMF_CODEC_DICT_BASE_BLOCK:
+			return "dict_base_block";
+		case NBMF_CODEC_NEURAL:
+			return "neural";
+		case NBMF_CODEC_NEURAL_BASE:
+			return "neural_base";
+		case NBMF_CODEC_VECTOR:
+			return "vector";
+		case NBMF_CODEC_EXTENDED:
+			break;
+	}
+	return "unknown";
+}
+
+const char *
+nbmf_kind_name(NbmfKind kind)
+{
+	switch (kind)
+	{
+		case NBMF_KIND_TEXT:
+			return "text";
+		case NBMF_KIND_JSON:
+			return "json";
+		case NBMF_KIND_BYTEA:
+			return "bytea";
+		case NBMF_KIND_VECTOR:
+			return "vector";
+	}
+	return "unknown";
+}
+
+const char *
+nbmf_tier_name(NbmfTier tier)
+{
+	switch (tier)
+	{
+		case NBMF_TIER_L1:
+			return "L1";
+		case NBMF_TIER_L2:
+			return "L2";
+		case NBMF_TIER_L3:
+			return "L3";
+	}
+	return "unknown";
+}

@@ -1,0 +1,174 @@
+/*
+ * codec.h
+ *		Bytes to bytes: the frame, its codecs, its checksum, and the rule that
+ *		says what kind a text is.
+ *
+ * This room is pure C99.  It includes no PostgreSQL header, allocates nothing
+ * except through libzstd's own contexts, prints nothing and never jumps out:
+ * every function that can fail returns an NbmfStatus, and works on memory that
+ * the caller owns.  A frame is hostile input; whatever the bytes are, parsing
+ * and decoding end, stay inside the given buffers, and either return the
+ * content that was encoded or an error.
+ *
+ * The bytes of a frame are specified in docs/format.md.
+ */
+#ifndef NBMF_CODEC_H
+#define NBMF_CODEC_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum NbmfStatus
+{
+	NBMF_OK = 0,
+	NBMF_ERR_TRUNCATED,			/* the frame ends inside its header */
+	NBMF_ERR_RESERVED,			/* a codec, tier or flag of a later format */
+	NBMF_ERR_LENGTH,			/* declared length impossible for the payload */
+	NBMF_ERR_PAYLOAD,			/* the payload does not decode */
+	NBMF_ERR_CHECKSUM,			/* the payload decodes to other content */
+	NBMF_ERR_CONTENT,			/* the content cannot be of the declared kind */
+	NBMF_ERR_TOO_LARGE,			/* content over NBMF_CONTENT_MAX */
+	NBMF_ERR_SPACE,				/* the caller's buffer is too small */
+	NBMF_ERR_MEMORY,			/* libzstd could not allocate its context */
+	NBMF_ERR_INTERRUPTED		/* the caller's interrupt test said stop */
+} NbmfStatus;
+
+/* What the content is.  Two bits on disk. */
+typedef enum NbmfKind
+{
+	NBMF_KIND_TEXT = 0,			/* a text that is none of the others */
+	NBMF_KIND_JSON = 1,			/* a text that is one RFC 8259 value */
+	NBMF_KIND_BYTEA = 2,		/* bytes; their text is \x and hex digits */
+	NBMF_KIND_VECTOR = 3		/* float4, little-endian; text as of real[] */
+} NbmfKind;
+
+/* How hot the value is held to be.  Two bits on disk; 3 is reserved. */
+typedef enum NbmfTier
+{
+	NBMF_TIER_L1 = 0,
+	NBMF_TIER_L2 = 1,
+	NBMF_TIER_L3 = 2
+} NbmfTier;
+
+/* How the payload was made.  Four bits on disk; see docs/format.md. */
+typedef enum NbmfCodec
+{
+	NBMF_CODEC_STORED = 0,		/* the content itself */
+	NBMF_CODEC_ZSTD = 1,		/* a magicless zstd frame */
+	NBMF_CODEC_ZSTD_BLOCK = 2,	/* the body of one compressed zstd block */
+	/* numbers that are taken, but that this version does not write or read */
+	NBMF_CODEC_DICT = 3,
+	NBMF_CODEC_DICT_BLOCK = 4,
+	NBMF_CODEC_DICT_BASE = 5,
+	NBMF_CODEC_DICT_BASE_BLOCK = 6,
+	NBMF_CODEC_NEURAL = 7,
+	NBMF_CODEC_NEURAL_BASE = 8,
+	NBMF_CODEC_VECTOR = 9,
+	/* not a codec: the second byte holds the codec and flags */
+	NBMF_CODEC_EXTENDED = 15
+} NbmfCodec;
+
+/*
+ * Largest content, in bytes.  A frame must fit in a varlena, whose largest
+ * size is 1 GB - 1 (MaxAllocSize), with every header there may be.
+ */
+#define NBMF_CONTENT_MAX		((size_t) 0x3fffff00)
+
+/* No header of any version is longer; this much of a frame can be parsed. */
+#define NBMF_FRAME_HEADER_MAX	64
+
+/* Compression levels that users may ask for; 0 stands for "the default". */
+#define NBMF_LEVEL_MIN			1
+#define NBMF_LEVEL_MAX			22
+
+/* Everything that a frame's header says. */
+typedef struct NbmfFrame
+{
+	NbmfKind	kind;
+	NbmfTier	tier;
+	NbmfCodec	codec;
+	uint32_t	checksum;		/* nbmf_checksum of the content */
+	size_t		raw_len;		/* bytes of content */
+	size_t		header_len;		/* offset of the payload */
+	size_t		payload_len;
+} NbmfFrame;
+
+/* What the encoder is asked for. */
+typedef struct NbmfEncodeParams
+{
+	NbmfKind	kind;
+	NbmfTier	tier;
+	int			level;			/* NBMF_LEVEL_MIN .. NBMF_LEVEL_MAX */
+
+	/*
+	 * Called between chunks of long content (never for content up to
+	 * NBMF_CHUNK); true ends the encoding with NBMF_ERR_INTERRUPTED.  May be
+	 * NULL.
+	 */
+	bool		(*interrupted) (void);
+} NbmfEncodeParams;
+
+/* Content is compressed in steps of this many bytes between interrupt tests */
+#define NBMF_CHUNK				((size_t) 1 << 20)
+
+/*
+ * The working state of one thread of encoding and decoding: libzstd's
+ * contexts, created when first needed and reused.  All zeros is a valid start.
+ */
+typedef struct NbmfWorkspace
+{
+	struct ZSTD_CCtx_s *cctx;
+	struct ZSTD_DCtx_s *dctx;
+	uint8_t    *block;			/* room to put a block's frame back together */
+	int			level;			/* level that cctx is set to */
+} NbmfWorkspace;
+
+/* codec.c: choosing a codec, encoding, decoding */
+extern size_t nbmf_encode_bound(size_t raw_len);
+extern NbmfStatus nbmf_encode(NbmfWorkspace *ws, const NbmfEncodeParams *params,
+							  const void *content, size_t len,
+							  void *frame, size_t cap, size_t *frame_len);
+extern NbmfStatus nbmf_decode(NbmfWorkspace *ws, const void *frame, size_t frame_len,
+							  void *content, size_t cap, NbmfFrame *header);
+extern const char *nbmf_status_text(NbmfStatus status);
+extern const char *nbmf_codec_name(NbmfCodec codec);
+extern const char *nbmf_kind_name(NbmfKind kind);
+extern const char *nbmf_tier_name(NbmfTier tier);
+
+/* frame.c: the header */
+extern NbmfStatus nbmf_frame_parse(const void *frame, size_t avail, size_t frame_len,
+								   NbmfFrame *out);
+extern size_t nbmf_frame_header_len(NbmfCodec codec, size_t raw_len);
+extern void nbmf_frame_write_header(uint8_t *dst, const NbmfFrame *frame);
+
+/* zstd_codec.c: the codecs that libzstd does */
+extern NbmfStatus nbmf_zstd_encode(NbmfWorkspace *ws, const NbmfEncodeParams *params,
+								   const void *content, size_t len,
+								   uint8_t *payload, size_t cap,
+								   NbmfCodec *codec, size_t *payload_len);
+extern NbmfStatus nbmf_zstd_decode(NbmfWorkspace *ws, NbmfCodec codec,
+								   const uint8_t *payload, size_t payload_len,
+								   void *content, size_t len);
+extern size_t nbmf_zstd_plausible_len(NbmfCodec codec, size_t payload_len);
+extern void nbmf_workspace_trim(NbmfWorkspace *ws, size_t limit);
+extern void nbmf_workspace_free(NbmfWorkspace *ws);
+
+/*
+ * The payload of NBMF_CODEC_ZSTD_BLOCK is written at least this far into the
+ * caller's buffer, because libzstd first writes its own frame and block header
+ * in front of it; every frame header is longer.
+ */
+#define NBMF_ZSTD_BLOCK_LEAD	5
+
+/* checksum.c */
+extern uint32_t nbmf_checksum(const void *data, size_t len);
+
+/* kind.c: what a text is */
+extern bool nbmf_json_valid(const void *text, size_t len);
+extern bool nbmf_hex_valid(const void *text, size_t len);
+
+/* Arrays and objects nested deeper than this are text, not JSON, to us. */
+#define NBMF_JSON_DEPTH_MAX		4096
+
+#endif							/* NBMF_CODEC_H */

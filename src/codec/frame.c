@@ -1,0 +1,195 @@
+/*
+ * frame.c
+ *		The header of a frame: parsing and writing it.
+ *
+ * A frame is the content of an nbmf varlena.  This version writes and reads
+ *
+ *	OFFSET	SIZE	MEANING
+ *	0		1		bits 0-3 codec, bits 4-5 kind, bits 6-7 tier
+ *	1		1-5		length of the content (absent for the stored codec, whose
+ *					payload is the content)
+ *	.		4		checksum of the content, little-endian
+ *	.		rest	payload
+ *
+ * The length is a number in prefix code: the count of leading 1 bits of the
+ * first byte says how many bytes follow it, and each size starts counting
+ * where the shorter one ended, so that every length has exactly one code.
+ *
+ *	FIRST BYTE		FOLLOWING	LENGTHS
+ *	0xxxxxxx		0			0 .. 127
+ *	10xxxxxx		1			128 .. 16511
+ *	110xxxxx		2			16512 .. 2113663
+ *	1110xxxx		3			2113664 .. 270549119
+ *	11110000		4			270549120 .. (limit: NBMF_CONTENT_MAX)
+ *
+ * The x bits are the most significant ones; following bytes are big-endian.
+ * docs/format.md is the specification; this comment and that page must agree.
+ */
+#include "codec/codec.h"
+
+#include <string.h>
+
+#define CODEC_MASK		0x0fu
+#define KIND_SHIFT		4
+#define KIND_MASK		0x03u
+#define TIER_SHIFT		6
+#define TIER_MASK		0x03u
+
+/* First length that needs 1, 2, 3 and 4 following bytes */
+static const uint32_t length_base[] = {0, 128, 16512, 2113664, 270549120};
+
+#define LENGTH_CODES	(sizeof(length_base) / sizeof(length_base[0]))
+#define CHECKSUM_LEN	4
+
+_Static_assert(NBMF_KIND_VECTOR <= KIND_MASK, "a kind has two bits");
+_Static_assert(NBMF_TIER_L3 < TIER_MASK, "a tier has two bits, and 3 is reserved");
+_Static_assert(NBMF_CODEC_VECTOR < NBMF_CODEC_EXTENDED, "15 is the escape");
+_Static_assert(NBMF_CODEC_EXTENDED == CODEC_MASK, "a codec has four bits");
+_Static_assert(1 + 5 + CHECKSUM_LEN <= NBMF_FRAME_HEADER_MAX, "header fits its slice");
+_Static_assert(1 + 1 + CHECKSUM_LEN >= NBMF_ZSTD_BLOCK_LEAD, "block payloads have their lead");
+_Static_assert(NBMF_CONTENT_MAX + NBMF_FRAME_HEADER_MAX + 4 <= 0x3fffffff, "fits a varlena");
+
+/*
+ * Bounds-checked reading of untrusted bytes.  Once a read would pass the end,
+ * the cursor is "bad", every later read gives 0, and the caller tests once.
+ */
+typedef struct Cursor
+{
+	const uint8_t *pos;
+	const uint8_t *end;
+	bool		bad;
+} Cursor;
+
+static inline uint8_t
+cursor_u8(Cursor *c)
+{
+	if (c->pos == c->end)
+	{
+		c->bad = true;
+		return 0;
+	}
+	return *c->pos++;
+}
+
+static uint32_t
+cursor_u32le(Cursor *c)
+{
+	uint32_t	v = 0;
+
+	for (unsigned shift = 0; shift < 32; shift += 8)
+		v |= (uint32_t) cursor_u8(c) << shift;
+	return v;
+}
+
+/*
+ * Read a length.  A first byte that no length starts with is not bad as far as
+ * the cursor goes; the value is then over every limit.
+ */
+static size_t
+cursor_length(Cursor *c)
+{
+	uint8_t		first = cursor_u8(c);
+	unsigned	follow = 0;
+	uint64_t	v;
+
+	while (follow < LENGTH_CODES && (first & (0x80u >> follow)))
+		follow++;
+	if (follow == LENGTH_CODES)
+		return SIZE_MAX;
+
+	v = first & (0x7fu >> follow);
+	for (unsigned i = 0; i < follow; i++)
+		v = (v << 8) | cursor_u8(c);
+	v += length_base[follow];
+	return v > NBMF_CONTENT_MAX ? SIZE_MAX : (size_t) v;
+}
+
+static unsigned
+length_follow(size_t len)
+{
+	unsigned	follow = 0;
+
+	while (follow + 1 < LENGTH_CODES && len >= length_base[follow + 1])
+		follow++;
+	return follow;
+}
+
+/*
+ * Length in bytes of the header that nbmf_frame_write_header would write.
+ */
+size_t
+nbmf_frame_header_len(NbmfCodec codec, size_t raw_len)
+{
+	if (codec == NBMF_CODEC_STORED)
+		return 1 + CHECKSUM_LEN;
+	return 1 + 1 + length_follow(raw_len) + CHECKSUM_LEN;
+}
+
+/*
+ * Write the header for codec, kind, tier, raw_len and checksum of *frame;
+ * dst has nbmf_frame_header_len bytes of room.
+ */
+void
+nbmf_frame_write_header(uint8_t *dst, const NbmfFrame *frame)
+{
+	*dst++ = (uint8_t) ((unsigned) frame->codec |
+						(unsigned) frame->kind << KIND_SHIFT |
+						(unsigned) frame->tier << TIER_SHIFT);
+	if (frame->codec != NBMF_CODEC_STORED)
+	{
+		unsigned	follow = length_follow(frame->raw_len);
+		uint64_t	v = frame->raw_len - length_base[follow];
+		uint8_t		prefix = (uint8_t) (0xff00u >> follow);
+
+		*dst++ = (uint8_t) (prefix | (v >> (8 * follow)));
+		while (follow-- > 0)
+			*dst++ = (uint8_t) (v >> (8 * follow));
+	}
+	for (unsigned shift = 0; shift < 32; shift += 8)
+		*dst++ = (uint8_t) (frame->checksum >> shift);
+}
+
+/*
+ * Parse a frame's header.
+ *
+ * frame_len is the length of the whole frame, avail how much of it is there:
+ * all, or a slice of at least NBMF_FRAME_HEADER_MAX bytes.  On success every
+ * field of *out is set, and the declared lengths are possible: raw_len is no
+ * more than NBMF_CONTENT_MAX and no more than the payload could decode to.
+ */
+NbmfStatus
+nbmf_frame_parse(const void *frame, size_t avail, size_t frame_len, NbmfFrame *out)
+{
+	Cursor		c = {.pos = frame,.end = (const uint8_t *) frame + avail,.bad = false};
+	uint8_t		first = cursor_u8(&c);
+	unsigned	tier = (first >> TIER_SHIFT) & TIER_MASK;
+
+	memset(out, 0, sizeof(*out));
+	if (c.bad)
+		return NBMF_ERR_TRUNCATED;
+	out->codec = (NbmfCodec) (first & CODEC_MASK);
+	out->kind = (NbmfKind) ((first >> KIND_SHIFT) & KIND_MASK);
+	out->tier = (NbmfTier) tier;
+
+	if (tier > NBMF_TIER_L3 || out->codec > NBMF_CODEC_ZSTD_BLOCK)
+		return NBMF_ERR_RESERVED;
+
+	if (out->codec != NBMF_CODEC_STORED)
+		out->raw_len = cursor_length(&c);
+	out->checksum = cursor_u32le(&c);
+	if (c.bad)
+		return NBMF_ERR_TRUNCATED;
+
+	out->header_len = (size_t) (c.pos - (const uint8_t *) frame);
+	out->payload_len = frame_len - out->header_len;
+
+	if (out->codec == NBMF_CODEC_STORED)
+		out->raw_len = out->payload_len;
+	else if (out->raw_len > nbmf_zstd_plausible_len(out->codec, out->payload_len))
+		return NBMF_ERR_LENGTH;
+	if (out->raw_len > NBMF_CONTENT_MAX)
+		return NBMF_ERR_LENGTH;
+	if (out->kind == NBMF_KIND_VECTOR && (out->raw_len == 0 || out->raw_len % 4 != 0))
+		return NBMF_ERR_CONTENT;
+	return NBMF_OK;
+}

@@ -1,0 +1,24 @@
+/*
+ * nbmf.c
+ *		Loading the library: each room sets itself up.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "utils/guc.h"
+
+#include "compat.h"
+#include "stats/stats.h"
+#include "type/type.h"
+
+NBMF_MODULE_MAGIC;
+
+extern void _PG_init(void);
+
+void
+_PG_init(void)
+{
+	nbmf_type_init();
+	nbmf_stats_init();
+	MarkGUCPrefixReserved("nbmf");
+}

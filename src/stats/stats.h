@@ -1,0 +1,84 @@
+/*
+ * stats.h
+ *		Counting what the type does, for the pg_stat_nbmf* views.
+ *
+ * The hot path is nbmf_stats_start / nbmf_stats_stop around one encoding or
+ * decoding: a few additions to backend-local memory, and one pair of clock
+ * readings for one call in nbmf.latency_sample.
+ */
+#ifndef NBMF_STATS_H
+#define NBMF_STATS_H
+
+#include "portability/instr_time.h"
+
+typedef enum NbmfStatsOp
+{
+	NBMF_STATS_ENCODE,
+	NBMF_STATS_DECODE
+} NbmfStatsOp;
+
+#define NBMF_STATS_OPS	(NBMF_STATS_DECODE + 1)
+
+/* What is counted of each operation */
+typedef enum NbmfStatsCounter
+{
+	NBMF_STATS_CALLS,			/* operations that succeeded */
+	NBMF_STATS_RAW_BYTES,		/* content */
+	NBMF_STATS_STORED_BYTES,	/* frames, with the varlena header they get */
+	NBMF_STATS_ERRORS,			/* operations that failed */
+	NBMF_STATS_TIMED,			/* operations that were timed */
+	NBMF_STATS_NANOSECONDS		/* time of those */
+} NbmfStatsCounter;
+
+#define NBMF_STATS_COUNTERS (NBMF_STATS_NANOSECONDS + 1)
+
+typedef struct NbmfStatsTimer
+{
+	bool		running;
+	instr_time	start;
+} NbmfStatsTimer;
+
+extern PGDLLIMPORT int nbmf_latency_sample;
+extern PGDLLIMPORT int nbmf_stats_countdown[NBMF_STATS_OPS];
+extern PGDLLIMPORT uint64 nbmf_stats_pending[NBMF_STATS_OPS][NBMF_STATS_COUNTERS];
+extern PGDLLIMPORT bool nbmf_stats_dirty;
+
+extern void nbmf_stats_init(void);
+extern void nbmf_stats_add_latency(NbmfStatsOp op, const NbmfStatsTimer *timer);
+
+/* Start an operation: decides whether this one is timed. */
+static inline void
+nbmf_stats_start(NbmfStatsOp op, NbmfStatsTimer *timer)
+{
+	timer->running = false;
+	if (nbmf_latency_sample > 0 && --nbmf_stats_countdown[op] <= 0)
+	{
+		nbmf_stats_countdown[op] = nbmf_latency_sample;
+		timer->running = true;
+		INSTR_TIME_SET_CURRENT(timer->start);
+	}
+}
+
+/* An operation has succeeded: sizes of its content and frame. */
+static inline void
+nbmf_stats_stop(NbmfStatsOp op, NbmfStatsTimer *timer, Size raw_len, Size stored_len)
+{
+	uint64	   *pending = nbmf_stats_pending[op];
+
+	if (timer->running)
+		nbmf_stats_add_latency(op, timer);
+	pending[NBMF_STATS_CALLS]++;
+	pending[NBMF_STATS_RAW_BYTES] += raw_len;
+	pending[NBMF_STATS_STORED_BYTES] += stored_len;
+	nbmf_stats_dirty = true;
+}
+
+/* An operation has failed. */
+static inline void
+nbmf_stats_error(NbmfStatsOp op)
+{
+	nbmf_stats_pending[op][NBMF_STATS_ERRORS]++;
+	nbmf_stats_dirty = true;
+}
+
+#endif							/* NBMF_STATS_H */
