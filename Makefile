@@ -3,7 +3,8 @@
 #   make                  build
 #   make install          install into the server of PG_CONFIG
 #   make installcheck     regression, isolation and TAP tests, installed server
-#   make check-core       unit tests of the pure C rooms, no server needed
+#   make check-core       unit tests of the pure C rooms, no server needed;
+#                         see test/core.mk for fuzzing, valgrind and counts
 #
 # ./run-tests installs what is missing and runs all of this, and more, against
 # a private copy and a private server.
@@ -41,5 +42,17 @@ PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
 -include $(OBJS:.o=.d)
+
+# The parts of installcheck, one by one
+.PHONY: installcheck-regress installcheck-isolation installcheck-tap
+
+installcheck-regress:
+	$(pg_regress_installcheck) $(REGRESS_OPTS) $(REGRESS)
+
+installcheck-isolation:
+	$(pg_isolation_regress_installcheck) $(ISOLATION_OPTS) $(ISOLATION)
+
+installcheck-tap:
+	$(prove_installcheck)
 
 include test/core.mk

@@ -103,7 +103,7 @@ COMMENT ON FUNCTION nbmf(real[], integer, boolean) IS 'encode real[] as nbmf';
 CREATE CAST (real[] AS nbmf) WITH FUNCTION nbmf(real[], integer, boolean) AS ASSIGNMENT;
 
 --
--- Casts from nbmf.  Only the one to jsonb is implicit: it brings @>, ?, ||,
+-- Casts from nbmf.  Only the one to jsonb is implicit: it brings @>, ?, @?,
 -- jsonb_path_exists() and the rest; a second would make operators ambiguous.
 --
 

@@ -19,30 +19,30 @@
 
 /* The statistics target moved from the attribute to VacAttrStats in 17 */
 #if PG_VERSION_NUM >= 170000
-#define nbmf_statistics_target(stats)		((stats)->attstattarget)
-#define nbmf_set_statistics_target(stats, n)	((stats)->attstattarget = (n))
+#define nbmf_statistics_target(stats)        ((stats)->attstattarget)
+#define nbmf_set_statistics_target(stats, n) ((stats)->attstattarget = (n))
 #else
-#define nbmf_statistics_target(stats)		((stats)->attr->attstattarget)
-#define nbmf_set_statistics_target(stats, n)	((stats)->attr->attstattarget = (n))
+#define nbmf_statistics_target(stats)        ((stats)->attr->attstattarget)
+#define nbmf_set_statistics_target(stats, n) ((stats)->attr->attstattarget = (n))
 #endif
 
 /* vacuum_delay_point() learned whether it is called by ANALYZE in 18 */
 #if PG_VERSION_NUM >= 180000
-#define nbmf_analyze_delay_point()	vacuum_delay_point(true)
+#define nbmf_analyze_delay_point() vacuum_delay_point(true)
 #else
-#define nbmf_analyze_delay_point()	vacuum_delay_point()
+#define nbmf_analyze_delay_point() vacuum_delay_point()
 #endif
 
 /* pg_noreturn, before the declaration, replaced pg_attribute_noreturn() in 18 */
 #if PG_VERSION_NUM < 180000
-#define pg_noreturn	__attribute__((noreturn))
+#define pg_noreturn __attribute__((noreturn))
 #endif
 
 /* PG_MODULE_MAGIC_EXT, which carries a name and a version, came in 18 */
 #if PG_VERSION_NUM >= 180000
-#define NBMF_MODULE_MAGIC	PG_MODULE_MAGIC_EXT(.name = "nbmf",.version = NBMF_VERSION)
+#define NBMF_MODULE_MAGIC PG_MODULE_MAGIC_EXT(.name = "nbmf", .version = NBMF_VERSION)
 #else
-#define NBMF_MODULE_MAGIC	PG_MODULE_MAGIC
+#define NBMF_MODULE_MAGIC PG_MODULE_MAGIC
 #endif
 
-#endif							/* NBMF_COMPAT_H */
+#endif /* NBMF_COMPAT_H */

@@ -32,7 +32,7 @@ rotl64(uint64_t x, unsigned n)
 static inline uint64_t
 load64le(const uint8_t *p)
 {
-	uint64_t	v;
+	uint64_t v;
 
 	memcpy(&v, p, sizeof(v));
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
@@ -44,7 +44,7 @@ load64le(const uint8_t *p)
 static inline uint32_t
 load32le(const uint8_t *p)
 {
-	uint32_t	v;
+	uint32_t v;
 
 	memcpy(&v, p, sizeof(v));
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
@@ -72,15 +72,15 @@ uint32_t
 nbmf_checksum(const void *data, size_t len)
 {
 	const uint8_t *p = data;
-	size_t		left = len;
-	uint64_t	h;
+	size_t left = len;
+	uint64_t h;
 
 	if (left >= 32)
 	{
-		uint64_t	v1 = P1 + P2;
-		uint64_t	v2 = P2;
-		uint64_t	v3 = 0;
-		uint64_t	v4 = 0 - P1;
+		uint64_t v1 = P1 + P2;
+		uint64_t v2 = P2;
+		uint64_t v3 = 0;
+		uint64_t v4 = 0 - P1;
 
 		do
 		{

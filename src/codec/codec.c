@@ -15,7 +15,7 @@
  * Content shorter than this is stored: zstd's smallest literals and sequences
  * sections leave nothing to gain, and trying costs microseconds.
  */
-#define COMPRESS_LEN_MIN	16
+#define COMPRESS_LEN_MIN 16
 
 /*
  * Room that nbmf_encode needs for content of raw_len bytes: a stored frame,
@@ -34,18 +34,15 @@ nbmf_encode_bound(size_t raw_len)
  * NBMF_ERR_SPACE, NBMF_ERR_MEMORY, NBMF_ERR_INTERRUPTED.
  */
 NbmfStatus
-nbmf_encode(NbmfWorkspace *ws, const NbmfEncodeParams *params,
-			const void *content, size_t len,
+nbmf_encode(NbmfWorkspace *ws, const NbmfEncodeParams *params, const void *content, size_t len,
 			void *frame, size_t cap, size_t *frame_len)
 {
-	NbmfFrame	header = {
-		.kind = params->kind,
-		.tier = params->tier,
-		.codec = NBMF_CODEC_STORED,
-		.checksum = nbmf_checksum(content, len),
-		.raw_len = len,
-		.payload_len = len
-	};
+	NbmfFrame header = {.kind = params->kind,
+						.tier = params->tier,
+						.codec = NBMF_CODEC_STORED,
+						.checksum = nbmf_checksum(content, len),
+						.raw_len = len,
+						.payload_len = len};
 
 	if (len > NBMF_CONTENT_MAX)
 		return NBMF_ERR_TOO_LARGE;
@@ -54,15 +51,13 @@ nbmf_encode(NbmfWorkspace *ws, const NbmfEncodeParams *params,
 
 	if (len >= COMPRESS_LEN_MIN)
 	{
-		size_t		header_len = nbmf_frame_header_len(NBMF_CODEC_ZSTD, len);
-		size_t		stored_len = nbmf_frame_header_len(NBMF_CODEC_STORED, len) + len;
-		NbmfStatus	status;
+		size_t header_len = nbmf_frame_header_len(NBMF_CODEC_ZSTD, len);
+		size_t stored_len = nbmf_frame_header_len(NBMF_CODEC_STORED, len) + len;
+		NbmfStatus status;
 
 		/* a payload that does not fit in this room would not be smaller */
-		status = nbmf_zstd_encode(ws, params, content, len,
-								  (uint8_t *) frame + header_len,
-								  stored_len - header_len - 1,
-								  &header.codec, &header.payload_len);
+		status = nbmf_zstd_encode(ws, params, content, len, (uint8_t *) frame + header_len,
+								  stored_len - header_len - 1, &header.codec, &header.payload_len);
 		if (status != NBMF_OK && status != NBMF_ERR_SPACE)
 			return status;
 		if (status == NBMF_ERR_SPACE)
@@ -88,10 +83,10 @@ nbmf_encode(NbmfWorkspace *ws, const NbmfEncodeParams *params,
  * the result is not NBMF_OK.
  */
 NbmfStatus
-nbmf_decode(NbmfWorkspace *ws, const void *frame, size_t frame_len,
-			void *content, size_t cap, NbmfFrame *header)
+nbmf_decode(NbmfWorkspace *ws, const void *frame, size_t frame_len, void *content, size_t cap,
+			NbmfFrame *header)
 {
-	NbmfStatus	status = nbmf_frame_parse(frame, frame_len, frame_len, header);
+	NbmfStatus status = nbmf_frame_parse(frame, frame_len, frame_len, header);
 	const uint8_t *payload;
 
 	if (status != NBMF_OK)
@@ -108,8 +103,8 @@ nbmf_decode(NbmfWorkspace *ws, const void *frame, size_t frame_len,
 			break;
 		case NBMF_CODEC_ZSTD:
 		case NBMF_CODEC_ZSTD_BLOCK:
-			status = nbmf_zstd_decode(ws, header->codec, payload, header->payload_len,
-									  content, header->raw_len);
+			status = nbmf_zstd_decode(ws, header->codec, payload, header->payload_len, content,
+									  header->raw_len);
 			break;
 		default:
 			status = NBMF_ERR_RESERVED;

@@ -22,25 +22,25 @@
 typedef enum NbmfStatus
 {
 	NBMF_OK = 0,
-	NBMF_ERR_TRUNCATED,			/* the frame ends inside its header */
-	NBMF_ERR_RESERVED,			/* a codec, tier or flag of a later format */
-	NBMF_ERR_LENGTH,			/* declared length impossible for the payload */
-	NBMF_ERR_PAYLOAD,			/* the payload does not decode */
-	NBMF_ERR_CHECKSUM,			/* the payload decodes to other content */
-	NBMF_ERR_CONTENT,			/* the content cannot be of the declared kind */
-	NBMF_ERR_TOO_LARGE,			/* content over NBMF_CONTENT_MAX */
-	NBMF_ERR_SPACE,				/* the caller's buffer is too small */
-	NBMF_ERR_MEMORY,			/* libzstd could not allocate its context */
-	NBMF_ERR_INTERRUPTED		/* the caller's interrupt test said stop */
+	NBMF_ERR_TRUNCATED,  /* the frame ends inside its header */
+	NBMF_ERR_RESERVED,   /* a codec, tier or flag of a later format */
+	NBMF_ERR_LENGTH,     /* declared length impossible for the payload */
+	NBMF_ERR_PAYLOAD,    /* the payload does not decode */
+	NBMF_ERR_CHECKSUM,   /* the payload decodes to other content */
+	NBMF_ERR_CONTENT,    /* the content cannot be of the declared kind */
+	NBMF_ERR_TOO_LARGE,  /* content over NBMF_CONTENT_MAX */
+	NBMF_ERR_SPACE,      /* the caller's buffer is too small */
+	NBMF_ERR_MEMORY,     /* libzstd could not allocate its context */
+	NBMF_ERR_INTERRUPTED /* the caller's interrupt test said stop */
 } NbmfStatus;
 
 /* What the content is.  Two bits on disk. */
 typedef enum NbmfKind
 {
-	NBMF_KIND_TEXT = 0,			/* a text that is none of the others */
-	NBMF_KIND_JSON = 1,			/* a text that is one RFC 8259 value */
-	NBMF_KIND_BYTEA = 2,		/* bytes; their text is \x and hex digits */
-	NBMF_KIND_VECTOR = 3		/* float4, little-endian; text as of real[] */
+	NBMF_KIND_TEXT = 0,  /* a text that is none of the others */
+	NBMF_KIND_JSON = 1,  /* a text that is one RFC 8259 value */
+	NBMF_KIND_BYTEA = 2, /* bytes; their text is \x and hex digits */
+	NBMF_KIND_VECTOR = 3 /* float4, little-endian; text as of real[] */
 } NbmfKind;
 
 /* How hot the value is held to be.  Two bits on disk; 3 is reserved. */
@@ -54,9 +54,9 @@ typedef enum NbmfTier
 /* How the payload was made.  Four bits on disk; see docs/format.md. */
 typedef enum NbmfCodec
 {
-	NBMF_CODEC_STORED = 0,		/* the content itself */
-	NBMF_CODEC_ZSTD = 1,		/* a magicless zstd frame */
-	NBMF_CODEC_ZSTD_BLOCK = 2,	/* the body of one compressed zstd block */
+	NBMF_CODEC_STORED = 0,     /* the content itself */
+	NBMF_CODEC_ZSTD = 1,       /* a magicless zstd frame */
+	NBMF_CODEC_ZSTD_BLOCK = 2, /* the body of one compressed zstd block */
 	/* numbers that are taken, but that this version does not write or read */
 	NBMF_CODEC_DICT = 3,
 	NBMF_CODEC_DICT_BLOCK = 4,
@@ -73,44 +73,44 @@ typedef enum NbmfCodec
  * Largest content, in bytes.  A frame must fit in a varlena, whose largest
  * size is 1 GB - 1 (MaxAllocSize), with every header there may be.
  */
-#define NBMF_CONTENT_MAX		((size_t) 0x3fffff00)
+#define NBMF_CONTENT_MAX ((size_t) 0x3fffff00)
 
 /* No header of any version is longer; this much of a frame can be parsed. */
-#define NBMF_FRAME_HEADER_MAX	64
+#define NBMF_FRAME_HEADER_MAX 64
 
 /* Compression levels that users may ask for; 0 stands for "the default". */
-#define NBMF_LEVEL_MIN			1
-#define NBMF_LEVEL_MAX			22
+#define NBMF_LEVEL_MIN 1
+#define NBMF_LEVEL_MAX 22
 
 /* Everything that a frame's header says. */
 typedef struct NbmfFrame
 {
-	NbmfKind	kind;
-	NbmfTier	tier;
-	NbmfCodec	codec;
-	uint32_t	checksum;		/* nbmf_checksum of the content */
-	size_t		raw_len;		/* bytes of content */
-	size_t		header_len;		/* offset of the payload */
-	size_t		payload_len;
+	NbmfKind kind;
+	NbmfTier tier;
+	NbmfCodec codec;
+	uint32_t checksum; /* nbmf_checksum of the content */
+	size_t raw_len;    /* bytes of content */
+	size_t header_len; /* offset of the payload */
+	size_t payload_len;
 } NbmfFrame;
 
 /* What the encoder is asked for. */
 typedef struct NbmfEncodeParams
 {
-	NbmfKind	kind;
-	NbmfTier	tier;
-	int			level;			/* NBMF_LEVEL_MIN .. NBMF_LEVEL_MAX */
+	NbmfKind kind;
+	NbmfTier tier;
+	int level; /* NBMF_LEVEL_MIN .. NBMF_LEVEL_MAX */
 
 	/*
 	 * Called between chunks of long content (never for content up to
 	 * NBMF_CHUNK); true ends the encoding with NBMF_ERR_INTERRUPTED.  May be
 	 * NULL.
 	 */
-	bool		(*interrupted) (void);
+	bool (*interrupted)(void);
 } NbmfEncodeParams;
 
 /* Content is compressed in steps of this many bytes between interrupt tests */
-#define NBMF_CHUNK				((size_t) 1 << 20)
+#define NBMF_CHUNK ((size_t) 1 << 20)
 
 /*
  * The working state of one thread of encoding and decoding: libzstd's
@@ -120,17 +120,17 @@ typedef struct NbmfWorkspace
 {
 	struct ZSTD_CCtx_s *cctx;
 	struct ZSTD_DCtx_s *dctx;
-	uint8_t    *block;			/* room to put a block's frame back together */
-	int			level;			/* level that cctx is set to */
+	uint8_t *block; /* room to put a block's frame back together */
+	int level;      /* level that cctx is set to */
 } NbmfWorkspace;
 
 /* codec.c: choosing a codec, encoding, decoding */
 extern size_t nbmf_encode_bound(size_t raw_len);
 extern NbmfStatus nbmf_encode(NbmfWorkspace *ws, const NbmfEncodeParams *params,
-							  const void *content, size_t len,
-							  void *frame, size_t cap, size_t *frame_len);
-extern NbmfStatus nbmf_decode(NbmfWorkspace *ws, const void *frame, size_t frame_len,
-							  void *content, size_t cap, NbmfFrame *header);
+							  const void *content, size_t len, void *frame, size_t cap,
+							  size_t *frame_len);
+extern NbmfStatus nbmf_decode(NbmfWorkspace *ws, const void *frame, size_t frame_len, void *content,
+							  size_t cap, NbmfFrame *header);
 extern const char *nbmf_status_text(NbmfStatus status);
 extern const char *nbmf_codec_name(NbmfCodec codec);
 extern const char *nbmf_kind_name(NbmfKind kind);
@@ -144,12 +144,10 @@ extern void nbmf_frame_write_header(uint8_t *dst, const NbmfFrame *frame);
 
 /* zstd_codec.c: the codecs that libzstd does */
 extern NbmfStatus nbmf_zstd_encode(NbmfWorkspace *ws, const NbmfEncodeParams *params,
-								   const void *content, size_t len,
-								   uint8_t *payload, size_t cap,
+								   const void *content, size_t len, uint8_t *payload, size_t cap,
 								   NbmfCodec *codec, size_t *payload_len);
-extern NbmfStatus nbmf_zstd_decode(NbmfWorkspace *ws, NbmfCodec codec,
-								   const uint8_t *payload, size_t payload_len,
-								   void *content, size_t len);
+extern NbmfStatus nbmf_zstd_decode(NbmfWorkspace *ws, NbmfCodec codec, const uint8_t *payload,
+								   size_t payload_len, void *content, size_t len);
 extern size_t nbmf_zstd_plausible_len(NbmfCodec codec, size_t payload_len);
 extern void nbmf_workspace_trim(NbmfWorkspace *ws, size_t limit);
 extern void nbmf_workspace_free(NbmfWorkspace *ws);
@@ -159,7 +157,7 @@ extern void nbmf_workspace_free(NbmfWorkspace *ws);
  * caller's buffer, because libzstd first writes its own frame and block header
  * in front of it; every frame header is longer.
  */
-#define NBMF_ZSTD_BLOCK_LEAD	5
+#define NBMF_ZSTD_BLOCK_LEAD 5
 
 /* checksum.c */
 extern uint32_t nbmf_checksum(const void *data, size_t len);
@@ -169,6 +167,6 @@ extern bool nbmf_json_valid(const void *text, size_t len);
 extern bool nbmf_hex_valid(const void *text, size_t len);
 
 /* Arrays and objects nested deeper than this are text, not JSON, to us. */
-#define NBMF_JSON_DEPTH_MAX		4096
+#define NBMF_JSON_DEPTH_MAX 4096
 
-#endif							/* NBMF_CODEC_H */
+#endif /* NBMF_CODEC_H */

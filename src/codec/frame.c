@@ -8,7 +8,8 @@
  *	0		1		bits 0-3 codec, bits 4-5 kind, bits 6-7 tier
  *	1		1-5		length of the content (absent for the stored codec, whose
  *					payload is the content)
- *	.		4		checksum of the content, little-endian
+ *	.		4		checksum of the content plus kind * 0x9E3779B1, modulo
+ *					2^32, little-endian
  *	.		rest	payload
  *
  * The length is a number in prefix code: the count of leading 1 bits of the
@@ -29,17 +30,17 @@
 
 #include <string.h>
 
-#define CODEC_MASK		0x0fu
-#define KIND_SHIFT		4
-#define KIND_MASK		0x03u
-#define TIER_SHIFT		6
-#define TIER_MASK		0x03u
+#define CODEC_MASK 0x0fu
+#define KIND_SHIFT 4
+#define KIND_MASK  0x03u
+#define TIER_SHIFT 6
+#define TIER_MASK  0x03u
 
 /* First length that needs 1, 2, 3 and 4 following bytes */
 static const uint32_t length_base[] = {0, 128, 16512, 2113664, 270549120};
 
-#define LENGTH_CODES	(sizeof(length_base) / sizeof(length_base[0]))
-#define CHECKSUM_LEN	4
+#define LENGTH_CODES (sizeof(length_base) / sizeof(length_base[0]))
+#define CHECKSUM_LEN 4
 
 _Static_assert(NBMF_KIND_VECTOR <= KIND_MASK, "a kind has two bits");
 _Static_assert(NBMF_TIER_L3 < TIER_MASK, "a tier has two bits, and 3 is reserved");
@@ -50,6 +51,17 @@ _Static_assert(1 + 1 + CHECKSUM_LEN >= NBMF_ZSTD_BLOCK_LEAD, "block payloads hav
 _Static_assert(NBMF_CONTENT_MAX + NBMF_FRAME_HEADER_MAX + 4 <= 0x3fffffff, "fits a varlena");
 
 /*
+ * The kind goes into the stored checksum, so that a damaged kind does not turn
+ * a text into bytes unnoticed; taking it out again leaves the checksum of the
+ * content, which equality and hashing start from.
+ */
+static inline uint32_t
+kind_mix(NbmfKind kind)
+{
+	return (uint32_t) kind * UINT32_C(0x9E3779B1);
+}
+
+/*
  * Bounds-checked reading of untrusted bytes.  Once a read would pass the end,
  * the cursor is "bad", every later read gives 0, and the caller tests once.
  */
@@ -57,7 +69,7 @@ typedef struct Cursor
 {
 	const uint8_t *pos;
 	const uint8_t *end;
-	bool		bad;
+	bool bad;
 } Cursor;
 
 static inline uint8_t
@@ -74,7 +86,7 @@ cursor_u8(Cursor *c)
 static uint32_t
 cursor_u32le(Cursor *c)
 {
-	uint32_t	v = 0;
+	uint32_t v = 0;
 
 	for (unsigned shift = 0; shift < 32; shift += 8)
 		v |= (uint32_t) cursor_u8(c) << shift;
@@ -88,9 +100,9 @@ cursor_u32le(Cursor *c)
 static size_t
 cursor_length(Cursor *c)
 {
-	uint8_t		first = cursor_u8(c);
-	unsigned	follow = 0;
-	uint64_t	v;
+	uint8_t first = cursor_u8(c);
+	unsigned follow = 0;
+	uint64_t v;
 
 	while (follow < LENGTH_CODES && (first & (0x80u >> follow)))
 		follow++;
@@ -107,7 +119,7 @@ cursor_length(Cursor *c)
 static unsigned
 length_follow(size_t len)
 {
-	unsigned	follow = 0;
+	unsigned follow = 0;
 
 	while (follow + 1 < LENGTH_CODES && len >= length_base[follow + 1])
 		follow++;
@@ -132,21 +144,20 @@ nbmf_frame_header_len(NbmfCodec codec, size_t raw_len)
 void
 nbmf_frame_write_header(uint8_t *dst, const NbmfFrame *frame)
 {
-	*dst++ = (uint8_t) ((unsigned) frame->codec |
-						(unsigned) frame->kind << KIND_SHIFT |
+	*dst++ = (uint8_t) ((unsigned) frame->codec | (unsigned) frame->kind << KIND_SHIFT |
 						(unsigned) frame->tier << TIER_SHIFT);
 	if (frame->codec != NBMF_CODEC_STORED)
 	{
-		unsigned	follow = length_follow(frame->raw_len);
-		uint64_t	v = frame->raw_len - length_base[follow];
-		uint8_t		prefix = (uint8_t) (0xff00u >> follow);
+		unsigned follow = length_follow(frame->raw_len);
+		uint64_t v = frame->raw_len - length_base[follow];
+		uint8_t prefix = (uint8_t) (0xff00u >> follow);
 
 		*dst++ = (uint8_t) (prefix | (v >> (8 * follow)));
 		while (follow-- > 0)
 			*dst++ = (uint8_t) (v >> (8 * follow));
 	}
 	for (unsigned shift = 0; shift < 32; shift += 8)
-		*dst++ = (uint8_t) (frame->checksum >> shift);
+		*dst++ = (uint8_t) ((frame->checksum + kind_mix(frame->kind)) >> shift);
 }
 
 /*
@@ -160,9 +171,9 @@ nbmf_frame_write_header(uint8_t *dst, const NbmfFrame *frame)
 NbmfStatus
 nbmf_frame_parse(const void *frame, size_t avail, size_t frame_len, NbmfFrame *out)
 {
-	Cursor		c = {.pos = frame,.end = (const uint8_t *) frame + avail,.bad = false};
-	uint8_t		first = cursor_u8(&c);
-	unsigned	tier = (first >> TIER_SHIFT) & TIER_MASK;
+	Cursor c = {.pos = frame, .end = (const uint8_t *) frame + avail, .bad = false};
+	uint8_t first = cursor_u8(&c);
+	unsigned tier = (first >> TIER_SHIFT) & TIER_MASK;
 
 	memset(out, 0, sizeof(*out));
 	if (c.bad)
@@ -176,7 +187,7 @@ nbmf_frame_parse(const void *frame, size_t avail, size_t frame_len, NbmfFrame *o
 
 	if (out->codec != NBMF_CODEC_STORED)
 		out->raw_len = cursor_length(&c);
-	out->checksum = cursor_u32le(&c);
+	out->checksum = cursor_u32le(&c) - kind_mix(out->kind);
 	if (c.bad)
 		return NBMF_ERR_TRUNCATED;
 

@@ -23,8 +23,8 @@ typedef struct JsonScan
 {
 	const uint8_t *p;
 	const uint8_t *end;
-	uint32_t	depth;
-	uint64_t	in_object[NBMF_JSON_DEPTH_MAX / 64];	/* a bit per open level */
+	uint32_t depth;
+	uint64_t in_object[NBMF_JSON_DEPTH_MAX / 64]; /* a bit per open level */
 } JsonScan;
 
 static inline void
@@ -52,12 +52,11 @@ word_is_special(uint64_t w)
 {
 	const uint64_t ones = UINT64_C(0x0101010101010101);
 	const uint64_t high = UINT64_C(0x8080808080808080);
-	uint64_t	quote = w ^ (ones * '"');
-	uint64_t	slash = w ^ (ones * '\\');
+	uint64_t quote = w ^ (ones * '"');
+	uint64_t slash = w ^ (ones * '\\');
 
-	return (((quote - ones) & ~quote) |
-			((slash - ones) & ~slash) |
-			((w - ones * 0x20) & ~w)) & high;
+	return (((quote - ones) & ~quote) | ((slash - ones) & ~slash) | ((w - ones * 0x20) & ~w)) &
+		   high;
 }
 
 /* p is at the opening quote; ends behind the closing one */
@@ -71,7 +70,7 @@ scan_string(JsonScan *s)
 	{
 		while (end - p >= 8)
 		{
-			uint64_t	w;
+			uint64_t w;
 
 			memcpy(&w, p, sizeof(w));
 			if (word_is_special(w))
@@ -103,8 +102,7 @@ scan_string(JsonScan *s)
 				p++;
 				break;
 			case 'u':
-				if (end - p < 5 ||
-					!is_hex(p[1]) || !is_hex(p[2]) || !is_hex(p[3]) || !is_hex(p[4]))
+				if (end - p < 5 || !is_hex(p[1]) || !is_hex(p[2]) || !is_hex(p[3]) || !is_hex(p[4]))
 					return false;
 				p += 5;
 				break;
@@ -194,7 +192,7 @@ scan_key(JsonScan *s)
 static inline bool
 top_is_object(const JsonScan *s)
 {
-	uint32_t	top = s->depth - 1;
+	uint32_t top = s->depth - 1;
 
 	return (s->in_object[top / 64] >> (top % 64)) & 1;
 }
@@ -203,8 +201,8 @@ top_is_object(const JsonScan *s)
 static bool
 scan_open(JsonScan *s, bool *empty)
 {
-	bool		object = *s->p++ == '{';
-	uint64_t	bit = UINT64_C(1) << (s->depth % 64);
+	bool object = *s->p++ == '{';
+	uint64_t bit = UINT64_C(1) << (s->depth % 64);
 
 	skip_space(s);
 	*empty = s->p < s->end && *s->p == (object ? '}' : ']');
@@ -230,7 +228,7 @@ scan_open(JsonScan *s, bool *empty)
 bool
 nbmf_json_valid(const void *text, size_t len)
 {
-	JsonScan	s;
+	JsonScan s;
 
 	s.p = text;
 	s.end = s.p + len;
@@ -238,7 +236,7 @@ nbmf_json_valid(const void *text, size_t len)
 
 	for (;;)
 	{
-		bool		complete = true;
+		bool complete = true;
 
 		/* a value */
 		skip_space(&s);
@@ -257,7 +255,7 @@ nbmf_json_valid(const void *text, size_t len)
 		/* behind a value: close levels until another value must follow */
 		for (;;)
 		{
-			bool		object;
+			bool object;
 
 			skip_space(&s);
 			if (s.depth == 0)

@@ -13,7 +13,7 @@
  */
 #include "codec/codec.h"
 
-#define ZSTD_STATIC_LINKING_ONLY	/* for ZSTD_f_zstd1_magicless */
+#define ZSTD_STATIC_LINKING_ONLY /* for ZSTD_f_zstd1_magicless */
 #include <stdlib.h>
 #include <string.h>
 #include <zstd.h>
@@ -23,26 +23,26 @@
  * Frame_Header_Descriptor: no single segment, no checksum, no dictionary id,
  * no content size.  It is what the parameters below make libzstd write.
  */
-#define FHD_PLAIN			0x00u
+#define FHD_PLAIN 0x00u
 
 /* Single_Segment_flag, and Frame_Content_Size_flag for 1, 2 and 4 bytes */
-#define FHD_SIZE_1			0x20u
-#define FHD_SIZE_2			0x60u
-#define FHD_SIZE_4			0xa0u
-#define FHD_SIZE_2_BASE		256u
-#define FHD_SIZE_4_FROM		(65536u + FHD_SIZE_2_BASE)
+#define FHD_SIZE_1      0x20u
+#define FHD_SIZE_2      0x60u
+#define FHD_SIZE_4      0xa0u
+#define FHD_SIZE_2_BASE 256u
+#define FHD_SIZE_4_FROM (65536u + FHD_SIZE_2_BASE)
 
 /* Block_Header: Last_Block, Block_Type Compressed_Block, 21 bits of size */
-#define BLOCK_HEADER_LEN	3
-#define BLOCK_LAST			0x01u
-#define BLOCK_TYPE_MASK		0x06u
-#define BLOCK_COMPRESSED	0x04u
+#define BLOCK_HEADER_LEN 3
+#define BLOCK_LAST       0x01u
+#define BLOCK_TYPE_MASK  0x06u
+#define BLOCK_COMPRESSED 0x04u
 
 /* Longest header that decoding a block puts in front of it */
-#define BLOCK_LEAD_MAX		(1 + 4 + BLOCK_HEADER_LEN)
+#define BLOCK_LEAD_MAX (1 + 4 + BLOCK_HEADER_LEN)
 
 /* The smallest block that regenerates anything (RLE) has this many bytes */
-#define BLOCK_LEN_MIN		(BLOCK_HEADER_LEN + 1)
+#define BLOCK_LEN_MIN (BLOCK_HEADER_LEN + 1)
 
 _Static_assert(NBMF_ZSTD_BLOCK_LEAD == 2 + BLOCK_HEADER_LEN, "what libzstd writes first");
 _Static_assert(ZSTD_BLOCKSIZE_MAX == 1 << 17, "RFC 8878, 3.1.1.2.4");
@@ -55,7 +55,7 @@ _Static_assert(ZSTD_BLOCKSIZE_MAX == 1 << 17, "RFC 8878, 3.1.1.2.4");
 size_t
 nbmf_zstd_plausible_len(NbmfCodec codec, size_t payload_len)
 {
-	size_t		blocks;
+	size_t blocks;
 
 	if (codec == NBMF_CODEC_ZSTD_BLOCK)
 		blocks = payload_len > 0 ? 1 : 0;
@@ -71,12 +71,11 @@ prepare_cctx(NbmfWorkspace *ws, int level)
 {
 	if (ws->cctx == NULL)
 	{
-		ZSTD_CCtx  *cctx = ZSTD_createCCtx();
+		ZSTD_CCtx *cctx = ZSTD_createCCtx();
 
 		if (cctx == NULL)
 			return false;
-		if (ZSTD_isError(ZSTD_CCtx_setParameter(cctx, ZSTD_c_format,
-												ZSTD_f_zstd1_magicless)) ||
+		if (ZSTD_isError(ZSTD_CCtx_setParameter(cctx, ZSTD_c_format, ZSTD_f_zstd1_magicless)) ||
 			ZSTD_isError(ZSTD_CCtx_setParameter(cctx, ZSTD_c_contentSizeFlag, 0)) ||
 			ZSTD_isError(ZSTD_CCtx_setParameter(cctx, ZSTD_c_checksumFlag, 0)) ||
 			ZSTD_isError(ZSTD_CCtx_setParameter(cctx, ZSTD_c_dictIDFlag, 0)))
@@ -101,12 +100,11 @@ prepare_dctx(NbmfWorkspace *ws)
 {
 	if (ws->dctx == NULL)
 	{
-		ZSTD_DCtx  *dctx = ZSTD_createDCtx();
+		ZSTD_DCtx *dctx = ZSTD_createDCtx();
 
 		if (dctx == NULL)
 			return false;
-		if (ZSTD_isError(ZSTD_DCtx_setParameter(dctx, ZSTD_d_format,
-												ZSTD_f_zstd1_magicless)))
+		if (ZSTD_isError(ZSTD_DCtx_setParameter(dctx, ZSTD_d_format, ZSTD_f_zstd1_magicless)))
 		{
 			ZSTD_freeDCtx(dctx);
 			return false;
@@ -121,13 +119,12 @@ prepare_dctx(NbmfWorkspace *ws)
  * Returns libzstd's result: the compressed size or an error code.
  */
 static NbmfStatus
-compress_in_steps(ZSTD_CCtx *cctx, const NbmfEncodeParams *params,
-				  const void *content, size_t len,
+compress_in_steps(ZSTD_CCtx *cctx, const NbmfEncodeParams *params, const void *content, size_t len,
 				  void *dst, size_t cap, size_t *dst_len)
 {
-	ZSTD_outBuffer out = {.dst = dst,.size = cap,.pos = 0};
-	ZSTD_inBuffer in = {.src = content,.size = 0,.pos = 0};
-	size_t		result;
+	ZSTD_outBuffer out = {.dst = dst, .size = cap, .pos = 0};
+	ZSTD_inBuffer in = {.src = content, .size = 0, .pos = 0};
+	size_t result;
 
 	if (ZSTD_isError(ZSTD_CCtx_setPledgedSrcSize(cctx, len)))
 		return NBMF_ERR_MEMORY;
@@ -163,14 +160,12 @@ compress_in_steps(ZSTD_CCtx *cctx, const NbmfEncodeParams *params,
  * callers use to learn that compressing is not worth it.
  */
 NbmfStatus
-nbmf_zstd_encode(NbmfWorkspace *ws, const NbmfEncodeParams *params,
-				 const void *content, size_t len,
-				 uint8_t *payload, size_t cap,
-				 NbmfCodec *codec, size_t *payload_len)
+nbmf_zstd_encode(NbmfWorkspace *ws, const NbmfEncodeParams *params, const void *content, size_t len,
+				 uint8_t *payload, size_t cap, NbmfCodec *codec, size_t *payload_len)
 {
-	uint8_t    *dst = payload - NBMF_ZSTD_BLOCK_LEAD;
-	size_t		dst_cap = cap + NBMF_ZSTD_BLOCK_LEAD;
-	size_t		dst_len;
+	uint8_t *dst = payload - NBMF_ZSTD_BLOCK_LEAD;
+	size_t dst_cap = cap + NBMF_ZSTD_BLOCK_LEAD;
+	size_t dst_len;
 
 	if (!prepare_cctx(ws, params->level))
 		return NBMF_ERR_MEMORY;
@@ -185,16 +180,14 @@ nbmf_zstd_encode(NbmfWorkspace *ws, const NbmfEncodeParams *params,
 	}
 	else
 	{
-		NbmfStatus	status = compress_in_steps(ws->cctx, params, content, len,
-											   dst, dst_cap, &dst_len);
+		NbmfStatus status =
+			compress_in_steps(ws->cctx, params, content, len, dst, dst_cap, &dst_len);
 
 		if (status != NBMF_OK)
 			return status;
 	}
 
-	if (len <= ZSTD_BLOCKSIZE_MAX &&
-		dst_len > NBMF_ZSTD_BLOCK_LEAD &&
-		dst[0] == FHD_PLAIN &&
+	if (len <= ZSTD_BLOCKSIZE_MAX && dst_len > NBMF_ZSTD_BLOCK_LEAD && dst[0] == FHD_PLAIN &&
 		(dst[2] & (BLOCK_LAST | BLOCK_TYPE_MASK)) == (BLOCK_LAST | BLOCK_COMPRESSED))
 	{
 		/* a last block ends the frame, so its size is the rest: nothing lost */
@@ -219,10 +212,10 @@ nbmf_zstd_encode(NbmfWorkspace *ws, const NbmfEncodeParams *params,
 static size_t
 rebuild_frame(NbmfWorkspace *ws, const uint8_t *block, size_t block_len, size_t len)
 {
-	uint8_t    *p;
-	uint32_t	header = BLOCK_LAST | BLOCK_COMPRESSED | (uint32_t) block_len << 3;
-	uint32_t	size = (uint32_t) len;
-	int			size_bytes;
+	uint8_t *p;
+	uint32_t header = BLOCK_LAST | BLOCK_COMPRESSED | (uint32_t) block_len << 3;
+	uint32_t size = (uint32_t) len;
+	int size_bytes;
 
 	if (ws->block == NULL)
 	{
@@ -260,13 +253,12 @@ rebuild_frame(NbmfWorkspace *ws, const uint8_t *block, size_t block_len, size_t 
  * Decompress payload to exactly len bytes of content.
  */
 NbmfStatus
-nbmf_zstd_decode(NbmfWorkspace *ws, NbmfCodec codec,
-				 const uint8_t *payload, size_t payload_len,
+nbmf_zstd_decode(NbmfWorkspace *ws, NbmfCodec codec, const uint8_t *payload, size_t payload_len,
 				 void *content, size_t len)
 {
 	const uint8_t *src = payload;
-	size_t		src_len = payload_len;
-	size_t		got;
+	size_t src_len = payload_len;
+	size_t got;
 
 	if (!prepare_dctx(ws))
 		return NBMF_ERR_MEMORY;

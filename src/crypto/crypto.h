@@ -13,4 +13,4 @@
 
 extern bool nbmf_sha256(const void *data, size_t len, uint8_t digest[NBMF_SHA256_LEN]);
 
-#endif							/* NBMF_CRYPTO_H */
+#endif /* NBMF_CRYPTO_H */

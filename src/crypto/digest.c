@@ -16,5 +16,5 @@ nbmf_sha256(const void *data, size_t len, uint8_t digest[NBMF_SHA256_LEN])
 	unsigned int written = 0;
 
 	return EVP_Digest(data, len, digest, &written, EVP_sha256(), NULL) == 1 &&
-		written == NBMF_SHA256_LEN;
+		   written == NBMF_SHA256_LEN;
 }

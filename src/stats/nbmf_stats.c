@@ -44,42 +44,42 @@
  * at most 25 % apart.  Bucket i holds values from bucket_start(i) on; the
  * first also holds what is shorter, the last what is longer (68 s).
  */
-#define HISTOGRAM_MIN_BITS	4
-#define HISTOGRAM_MAX_BITS	36
-#define HISTOGRAM_BUCKETS	((HISTOGRAM_MAX_BITS - HISTOGRAM_MIN_BITS) * 4)
+#define HISTOGRAM_MIN_BITS 4
+#define HISTOGRAM_MAX_BITS 36
+#define HISTOGRAM_BUCKETS  ((HISTOGRAM_MAX_BITS - HISTOGRAM_MIN_BITS) * 4)
 
-#define SLOTS				128
+#define SLOTS              128
 
-#define STATS_FILE			"pg_stat/nbmf.stat"
-#define STATS_FILE_MAGIC	0x6e626d01	/* change when the layout changes */
+#define STATS_FILE         "pg_stat/nbmf.stat"
+#define STATS_FILE_MAGIC   0x6e626d01 /* change when the layout changes */
 
 typedef struct StatsSlot
 {
-	Oid			dbid;			/* InvalidOid: free */
-	pg_atomic_uint64 reset_at;	/* TimestampTz */
+	Oid dbid;                  /* InvalidOid: free */
+	pg_atomic_uint64 reset_at; /* TimestampTz */
 	pg_atomic_uint64 counter[NBMF_STATS_OPS][NBMF_STATS_COUNTERS];
 	pg_atomic_uint64 histogram[NBMF_STATS_OPS][HISTOGRAM_BUCKETS];
 } StatsSlot;
 
 typedef struct StatsShared
 {
-	LWLock	   *lock;
-	StatsSlot	slot[SLOTS];
+	LWLock *lock;
+	StatsSlot slot[SLOTS];
 } StatsShared;
 
 /* What one slot is on disk */
 typedef struct StatsRecord
 {
-	Oid			dbid;
+	Oid dbid;
 	TimestampTz reset_at;
-	uint64		counter[NBMF_STATS_OPS][NBMF_STATS_COUNTERS];
-	uint64		histogram[NBMF_STATS_OPS][HISTOGRAM_BUCKETS];
+	uint64 counter[NBMF_STATS_OPS][NBMF_STATS_COUNTERS];
+	uint64 histogram[NBMF_STATS_OPS][HISTOGRAM_BUCKETS];
 } StatsRecord;
 
-int			nbmf_latency_sample = 16;
-int			nbmf_stats_countdown[NBMF_STATS_OPS];
-uint64		nbmf_stats_pending[NBMF_STATS_OPS][NBMF_STATS_COUNTERS];
-bool		nbmf_stats_dirty = false;
+int nbmf_latency_sample = 16;
+int nbmf_stats_countdown[NBMF_STATS_OPS];
+uint64 nbmf_stats_pending[NBMF_STATS_OPS][NBMF_STATS_COUNTERS];
+bool nbmf_stats_dirty = false;
 
 static StatsShared *shared = NULL;
 static StatsSlot *my_slot = NULL;
@@ -128,13 +128,13 @@ slot_init(StatsSlot *slot)
 static StatsSlot *
 shared_slot(void)
 {
-	StatsSlot  *mine = NULL;
-	StatsSlot  *unused = NULL;
+	StatsSlot *mine = NULL;
+	StatsSlot *unused = NULL;
 
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < SLOTS && mine == NULL; i++)
 	{
-		StatsSlot  *slot = &shared->slot[i];
+		StatsSlot *slot = &shared->slot[i];
 
 		if (slot->dbid == MyDatabaseId)
 			mine = slot;
@@ -159,7 +159,7 @@ free_dead_slots(void)
 {
 	for (int i = 0; i < SLOTS; i++)
 	{
-		Oid			dbid = shared->slot[i].dbid;
+		Oid dbid = shared->slot[i].dbid;
 
 		if (!OidIsValid(dbid) || SearchSysCacheExists1(DATABASEOID, ObjectIdGetDatum(dbid)))
 			continue;
@@ -204,13 +204,13 @@ get_slot(void)
 static void
 flush_pending(void)
 {
-	StatsSlot  *slot = get_slot();
+	StatsSlot *slot = get_slot();
 
 	for (int op = 0; op < NBMF_STATS_OPS; op++)
 	{
 		for (int i = 0; i < NBMF_STATS_COUNTERS; i++)
 		{
-			uint64		add = nbmf_stats_pending[op][i];
+			uint64 add = nbmf_stats_pending[op][i];
 
 			if (add > 0)
 				pg_atomic_fetch_add_u64(&slot->counter[op][i], (int64) add);
@@ -243,8 +243,8 @@ stats_xact_callback(XactEvent event, void *arg)
 static int
 bucket_of(uint64 ns)
 {
-	int			bits;
-	int			bucket;
+	int bits;
+	int bucket;
 
 	if (ns < (UINT64CONST(1) << HISTOGRAM_MIN_BITS))
 		return 0;
@@ -257,7 +257,7 @@ static double
 bucket_start(int bucket)
 {
 	return (double) (UINT64CONST(4) + bucket % 4) *
-		(double) (UINT64CONST(1) << (bucket / 4 + HISTOGRAM_MIN_BITS - 2));
+		   (double) (UINT64CONST(1) << (bucket / 4 + HISTOGRAM_MIN_BITS - 2));
 }
 
 /*
@@ -266,8 +266,8 @@ bucket_start(int bucket)
 void
 nbmf_stats_add_latency(NbmfStatsOp op, const NbmfStatsTimer *timer)
 {
-	instr_time	now;
-	uint64		ns;
+	instr_time now;
+	uint64 ns;
 
 	INSTR_TIME_SET_CURRENT(now);
 	INSTR_TIME_SUBTRACT(now, timer->start);
@@ -289,9 +289,9 @@ nbmf_stats_add_latency(NbmfStatsOp op, const NbmfStatsTimer *timer)
 static double
 quantile_ms(pg_atomic_uint64 *histogram, double q)
 {
-	uint64		count[HISTOGRAM_BUCKETS];
-	double		total = 0;
-	double		seen = 0;
+	uint64 count[HISTOGRAM_BUCKETS];
+	double total = 0;
+	double seen = 0;
 
 	for (int i = 0; i < HISTOGRAM_BUCKETS; i++)
 	{
@@ -302,8 +302,8 @@ quantile_ms(pg_atomic_uint64 *histogram, double q)
 	{
 		if (count[i] > 0 && seen + (double) count[i] >= q * total)
 		{
-			double		part = (q * total - seen) / (double) count[i];
-			double		start = bucket_start(i);
+			double part = (q * total - seen) / (double) count[i];
+			double start = bucket_start(i);
 
 			return (start + part * (bucket_start(i + 1) - start)) / 1e6;
 		}
@@ -325,16 +325,16 @@ set_float(Datum *values, bool *nulls, int i, bool known, double value)
 Datum
 nbmf_stat(PG_FUNCTION_ARGS)
 {
-	TupleDesc	tupdesc;
-	Datum		values[16];
-	bool		nulls[16] = {0};
-	StatsSlot  *slot;
-	uint64		encoded[NBMF_STATS_COUNTERS];
-	uint64		decoded[NBMF_STATS_COUNTERS];
-	double		done;
-	double		errors;
-	double		timed;
-	int			i = 0;
+	TupleDesc tupdesc;
+	Datum values[16];
+	bool nulls[16] = {0};
+	StatsSlot *slot;
+	uint64 encoded[NBMF_STATS_COUNTERS];
+	uint64 decoded[NBMF_STATS_COUNTERS];
+	double done;
+	double errors;
+	double timed;
+	int i = 0;
 
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
@@ -363,16 +363,15 @@ nbmf_stat(PG_FUNCTION_ARGS)
 	values[i++] = Int64GetDatum((int64) encoded[NBMF_STATS_RAW_BYTES]);
 	values[i++] = Int64GetDatum((int64) encoded[NBMF_STATS_STORED_BYTES]);
 	set_float(values, nulls, i++, encoded[NBMF_STATS_STORED_BYTES] > 0,
-			  (double) encoded[NBMF_STATS_RAW_BYTES] /
-			  (double) encoded[NBMF_STATS_STORED_BYTES]);
+			  (double) encoded[NBMF_STATS_RAW_BYTES] / (double) encoded[NBMF_STATS_STORED_BYTES]);
 	values[i++] = Int64GetDatum((int64) decoded[NBMF_STATS_RAW_BYTES]);
 	set_float(values, nulls, i++, timed > 0,
-			  (double) (encoded[NBMF_STATS_NANOSECONDS] +
-						decoded[NBMF_STATS_NANOSECONDS]) / timed / 1e6);
+			  (double) (encoded[NBMF_STATS_NANOSECONDS] + decoded[NBMF_STATS_NANOSECONDS]) / timed /
+				  1e6);
 	for (int op = 0; op < NBMF_STATS_OPS; op++)
 	{
-		double		p50 = quantile_ms(slot->histogram[op], 0.50);
-		double		p95 = quantile_ms(slot->histogram[op], 0.95);
+		double p50 = quantile_ms(slot->histogram[op], 0.50);
+		double p95 = quantile_ms(slot->histogram[op], 0.95);
 
 		set_float(values, nulls, i++, p50 >= 0, p50);
 		set_float(values, nulls, i++, p95 >= 0, p95);
@@ -406,10 +405,10 @@ nbmf_stat_reset(PG_FUNCTION_ARGS)
 static void
 save_stats(int code, Datum arg)
 {
-	FILE	   *file;
-	uint32		magic = STATS_FILE_MAGIC;
-	uint32		records = 0;
-	bool		ok;
+	FILE *file;
+	uint32 magic = STATS_FILE_MAGIC;
+	uint32 records = 0;
+	bool ok;
 
 	/* after a crash the counters may be anything */
 	if (code != 0 || shared == NULL)
@@ -417,21 +416,20 @@ save_stats(int code, Datum arg)
 	file = AllocateFile(STATS_FILE ".tmp", PG_BINARY_W);
 	if (file == NULL)
 	{
-		ereport(LOG,
-				(errcode_for_file_access(),
-				 errmsg("could not write file \"%s\": %m", STATS_FILE ".tmp")));
+		ereport(LOG, (errcode_for_file_access(),
+					  errmsg("could not write file \"%s\": %m", STATS_FILE ".tmp")));
 		return;
 	}
 	for (int i = 0; i < SLOTS; i++)
 		records += OidIsValid(shared->slot[i].dbid);
 
 	ok = fwrite(&magic, sizeof(magic), 1, file) == 1 &&
-		fwrite(&records, sizeof(records), 1, file) == 1;
+		 fwrite(&records, sizeof(records), 1, file) == 1;
 	for (int i = 0; i < SLOTS && ok; i++)
 	{
-		StatsSlot  *slot = &shared->slot[i];
+		StatsSlot *slot = &shared->slot[i];
 		StatsRecord record;
-		uint32		hash;
+		uint32 hash;
 
 		if (!OidIsValid(slot->dbid))
 			continue;
@@ -447,7 +445,7 @@ save_stats(int code, Datum arg)
 		}
 		hash = hash_bytes((unsigned char *) &record, sizeof(record));
 		ok = fwrite(&record, sizeof(record), 1, file) == 1 &&
-			fwrite(&hash, sizeof(hash), 1, file) == 1;
+			 fwrite(&hash, sizeof(hash), 1, file) == 1;
 	}
 	if (FreeFile(file) != 0)
 		ok = false;
@@ -455,9 +453,8 @@ save_stats(int code, Datum arg)
 		(void) durable_rename(STATS_FILE ".tmp", STATS_FILE, LOG);
 	else
 	{
-		ereport(LOG,
-				(errcode_for_file_access(),
-				 errmsg("could not write file \"%s\": %m", STATS_FILE ".tmp")));
+		ereport(LOG, (errcode_for_file_access(),
+					  errmsg("could not write file \"%s\": %m", STATS_FILE ".tmp")));
 		unlink(STATS_FILE ".tmp");
 	}
 }
@@ -469,30 +466,29 @@ save_stats(int code, Datum arg)
 static void
 load_stats(void)
 {
-	FILE	   *file = AllocateFile(STATS_FILE, PG_BINARY_R);
-	uint32		magic;
-	uint32		records;
-	bool		ok;
+	FILE *file = AllocateFile(STATS_FILE, PG_BINARY_R);
+	uint32 magic;
+	uint32 records;
+	bool ok;
 
 	if (file == NULL)
 	{
 		if (errno != ENOENT)
-			ereport(LOG,
-					(errcode_for_file_access(),
-					 errmsg("could not read file \"%s\": %m", STATS_FILE)));
+			ereport(LOG, (errcode_for_file_access(),
+						  errmsg("could not read file \"%s\": %m", STATS_FILE)));
 		return;
 	}
 	ok = fread(&magic, sizeof(magic), 1, file) == 1 && magic == STATS_FILE_MAGIC &&
-		fread(&records, sizeof(records), 1, file) == 1 && records <= SLOTS;
+		 fread(&records, sizeof(records), 1, file) == 1 && records <= SLOTS;
 	for (uint32 i = 0; ok && i < records; i++)
 	{
-		StatsSlot  *slot = &shared->slot[i];
+		StatsSlot *slot = &shared->slot[i];
 		StatsRecord record;
-		uint32		hash;
+		uint32 hash;
 
 		ok = fread(&record, sizeof(record), 1, file) == 1 &&
-			fread(&hash, sizeof(hash), 1, file) == 1 &&
-			hash == hash_bytes((unsigned char *) &record, sizeof(record));
+			 fread(&hash, sizeof(hash), 1, file) == 1 &&
+			 hash == hash_bytes((unsigned char *) &record, sizeof(record));
 		if (!ok)
 			break;
 		slot->dbid = record.dbid;
@@ -506,9 +502,8 @@ load_stats(void)
 		}
 	}
 	if (!ok)
-		ereport(LOG,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("ignoring invalid data in file \"%s\"", STATS_FILE)));
+		ereport(LOG, (errcode(ERRCODE_DATA_CORRUPTED),
+					  errmsg("ignoring invalid data in file \"%s\"", STATS_FILE)));
 	FreeFile(file);
 
 	/* a crash must not bring old counters back */
@@ -531,7 +526,7 @@ stats_shmem_request(void)
 static void
 stats_shmem_startup(void)
 {
-	bool		found;
+	bool found;
 
 	if (prev_shmem_startup_hook)
 		prev_shmem_startup_hook();
@@ -557,13 +552,9 @@ stats_shmem_startup(void)
 void
 nbmf_stats_init(void)
 {
-	DefineCustomIntVariable("nbmf.latency_sample",
-							"Times one encoding or decoding in this many.",
-							"0 times none, 1 all of them.",
-							&nbmf_latency_sample,
-							16, 0, 1000000,
-							PGC_USERSET, 0,
-							NULL, NULL, NULL);
+	DefineCustomIntVariable("nbmf.latency_sample", "Times one encoding or decoding in this many.",
+							"0 times none, 1 all of them.", &nbmf_latency_sample, 16, 0, 1000000,
+							PGC_USERSET, 0, NULL, NULL, NULL);
 
 	RegisterXactCallback(stats_xact_callback, NULL);
 

@@ -17,25 +17,25 @@ typedef enum NbmfStatsOp
 	NBMF_STATS_DECODE
 } NbmfStatsOp;
 
-#define NBMF_STATS_OPS	(NBMF_STATS_DECODE + 1)
+#define NBMF_STATS_OPS (NBMF_STATS_DECODE + 1)
 
 /* What is counted of each operation */
 typedef enum NbmfStatsCounter
 {
-	NBMF_STATS_CALLS,			/* operations that succeeded */
-	NBMF_STATS_RAW_BYTES,		/* content */
-	NBMF_STATS_STORED_BYTES,	/* frames, with the varlena header they get */
-	NBMF_STATS_ERRORS,			/* operations that failed */
-	NBMF_STATS_TIMED,			/* operations that were timed */
-	NBMF_STATS_NANOSECONDS		/* time of those */
+	NBMF_STATS_CALLS,        /* operations that succeeded */
+	NBMF_STATS_RAW_BYTES,    /* content */
+	NBMF_STATS_STORED_BYTES, /* frames, with the varlena header they get */
+	NBMF_STATS_ERRORS,       /* operations that failed */
+	NBMF_STATS_TIMED,        /* operations that were timed */
+	NBMF_STATS_NANOSECONDS   /* time of those */
 } NbmfStatsCounter;
 
 #define NBMF_STATS_COUNTERS (NBMF_STATS_NANOSECONDS + 1)
 
 typedef struct NbmfStatsTimer
 {
-	bool		running;
-	instr_time	start;
+	bool running;
+	instr_time start;
 } NbmfStatsTimer;
 
 extern PGDLLIMPORT int nbmf_latency_sample;
@@ -63,7 +63,7 @@ nbmf_stats_start(NbmfStatsOp op, NbmfStatsTimer *timer)
 static inline void
 nbmf_stats_stop(NbmfStatsOp op, NbmfStatsTimer *timer, Size raw_len, Size stored_len)
 {
-	uint64	   *pending = nbmf_stats_pending[op];
+	uint64 *pending = nbmf_stats_pending[op];
 
 	if (timer->running)
 		nbmf_stats_add_latency(op, timer);
@@ -81,4 +81,4 @@ nbmf_stats_error(NbmfStatsOp op)
 	nbmf_stats_dirty = true;
 }
 
-#endif							/* NBMF_STATS_H */
+#endif /* NBMF_STATS_H */

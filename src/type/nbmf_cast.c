@@ -48,7 +48,7 @@ static Nbmf *
 jsonb_to_nbmf(Jsonb *source, int level)
 {
 	StringInfoData text;
-	Nbmf	   *value;
+	Nbmf *value;
 
 	initStringInfo(&text);
 	JsonbToCString(&text, &source->root, VARSIZE(source));
@@ -66,21 +66,19 @@ bytea_to_nbmf(bytea *source, int level)
 static Nbmf *
 floats_to_nbmf(ArrayType *array, int level)
 {
-	int			n;
-	float4	   *floats;
+	int n;
+	float4 *floats;
 
 	if (ARR_NDIM(array) == 0)
 		return nbmf_value_from_text("{}", 2, level);
 	if (ARR_NDIM(array) > 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("cannot cast array of %d dimensions to nbmf", ARR_NDIM(array)),
-				 errhint("Use to_json() to keep it as JSON.")));
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						errmsg("cannot cast array of %d dimensions to nbmf", ARR_NDIM(array)),
+						errhint("Use to_json() to keep it as JSON.")));
 	if (array_contains_nulls(array))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("cannot cast array with null elements to nbmf"),
-				 errhint("Use to_json() to keep it as JSON.")));
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+						errmsg("cannot cast array with null elements to nbmf"),
+						errhint("Use to_json() to keep it as JSON.")));
 	if (ARR_LBOUND(array)[0] != 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
@@ -95,29 +93,26 @@ floats_to_nbmf(ArrayType *array, int level)
 Datum
 nbmf_from_text(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_NBMF_P(text_to_nbmf(PG_GETARG_TEXT_PP(0),
-								  nbmf_typmod_level(PG_GETARG_INT32(1))));
+	PG_RETURN_NBMF_P(text_to_nbmf(PG_GETARG_TEXT_PP(0), nbmf_typmod_level(PG_GETARG_INT32(1))));
 }
 
 Datum
 nbmf_from_jsonb(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_NBMF_P(jsonb_to_nbmf(PG_GETARG_JSONB_P(0),
-								   nbmf_typmod_level(PG_GETARG_INT32(1))));
+	PG_RETURN_NBMF_P(jsonb_to_nbmf(PG_GETARG_JSONB_P(0), nbmf_typmod_level(PG_GETARG_INT32(1))));
 }
 
 Datum
 nbmf_from_bytea(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_NBMF_P(bytea_to_nbmf(PG_GETARG_BYTEA_PP(0),
-								   nbmf_typmod_level(PG_GETARG_INT32(1))));
+	PG_RETURN_NBMF_P(bytea_to_nbmf(PG_GETARG_BYTEA_PP(0), nbmf_typmod_level(PG_GETARG_INT32(1))));
 }
 
 Datum
 nbmf_from_floats(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_NBMF_P(floats_to_nbmf(PG_GETARG_ARRAYTYPE_P(0),
-									nbmf_typmod_level(PG_GETARG_INT32(1))));
+	PG_RETURN_NBMF_P(
+		floats_to_nbmf(PG_GETARG_ARRAYTYPE_P(0), nbmf_typmod_level(PG_GETARG_INT32(1))));
 }
 
 /*
@@ -128,10 +123,8 @@ static int
 encode_level(FunctionCallInfo fcinfo)
 {
 	if (PG_ARGISNULL(1))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("mode must not be null"),
-				 errhint("Valid modes are \"lossless\" and \"semantic\".")));
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("mode must not be null"),
+						errhint("Valid modes are \"lossless\" and \"semantic\".")));
 	(void) nbmf_mode_from_name(text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	return PG_ARGISNULL(2) ? 0 : nbmf_check_level(PG_GETARG_INT32(2));
 }
@@ -139,7 +132,7 @@ encode_level(FunctionCallInfo fcinfo)
 Datum
 nbmf_encode_text(PG_FUNCTION_ARGS)
 {
-	int			level = encode_level(fcinfo);
+	int level = encode_level(fcinfo);
 
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
@@ -149,7 +142,7 @@ nbmf_encode_text(PG_FUNCTION_ARGS)
 Datum
 nbmf_encode_jsonb(PG_FUNCTION_ARGS)
 {
-	int			level = encode_level(fcinfo);
+	int level = encode_level(fcinfo);
 
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
@@ -159,7 +152,7 @@ nbmf_encode_jsonb(PG_FUNCTION_ARGS)
 Datum
 nbmf_encode_bytea(PG_FUNCTION_ARGS)
 {
-	int			level = encode_level(fcinfo);
+	int level = encode_level(fcinfo);
 
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
@@ -169,7 +162,7 @@ nbmf_encode_bytea(PG_FUNCTION_ARGS)
 Datum
 nbmf_encode_floats(PG_FUNCTION_ARGS)
 {
-	int			level = encode_level(fcinfo);
+	int level = encode_level(fcinfo);
 
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
@@ -183,8 +176,8 @@ nbmf_encode_floats(PG_FUNCTION_ARGS)
 Datum
 nbmf_to_text(PG_FUNCTION_ARGS)
 {
-	Size		len;
-	char	   *result = nbmf_value_text(PG_GETARG_NBMF_PP(0), VARHDRSZ, &len);
+	Size len;
+	char *result = nbmf_value_text(PG_GETARG_NBMF_PP(0), VARHDRSZ, &len);
 
 	SET_VARSIZE(result, VARHDRSZ + len);
 	PG_RETURN_TEXT_P(result);
@@ -197,8 +190,8 @@ nbmf_to_text(PG_FUNCTION_ARGS)
 Datum
 nbmf_to_json(PG_FUNCTION_ARGS)
 {
-	Size		len;
-	char	   *result = nbmf_value_text(PG_GETARG_NBMF_PP(0), VARHDRSZ, &len);
+	Size len;
+	char *result = nbmf_value_text(PG_GETARG_NBMF_PP(0), VARHDRSZ, &len);
 
 	if (!nbmf_json_valid(result + VARHDRSZ, len))
 		(void) DirectFunctionCall1(json_in, CStringGetDatum(result + VARHDRSZ));
@@ -209,8 +202,8 @@ nbmf_to_json(PG_FUNCTION_ARGS)
 Datum
 nbmf_to_jsonb(PG_FUNCTION_ARGS)
 {
-	Size		len;
-	char	   *text = nbmf_value_text(PG_GETARG_NBMF_PP(0), 0, &len);
+	Size len;
+	char *text = nbmf_value_text(PG_GETARG_NBMF_PP(0), 0, &len);
 
 	PG_RETURN_DATUM(DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
 }
@@ -222,10 +215,10 @@ nbmf_to_jsonb(PG_FUNCTION_ARGS)
 Datum
 nbmf_to_bytea(PG_FUNCTION_ARGS)
 {
-	NbmfFrame	frame;
-	Nbmf	   *value = PG_GETARG_NBMF_PP(0);
-	char	   *result = nbmf_value_decode(value, VARHDRSZ, &frame);
-	Size		len = frame.raw_len;
+	NbmfFrame frame;
+	Nbmf *value = PG_GETARG_NBMF_PP(0);
+	char *result = nbmf_value_decode(value, VARHDRSZ, &frame);
+	Size len = frame.raw_len;
 
 	if (frame.kind == NBMF_KIND_VECTOR)
 		result = nbmf_value_text(value, VARHDRSZ, &len);
@@ -236,12 +229,12 @@ nbmf_to_bytea(PG_FUNCTION_ARGS)
 static Datum
 float_array(float4 *floats, int n)
 {
-	Datum	   *elements = palloc(Max(n, 1) * sizeof(Datum));
+	Datum *elements = palloc(Max(n, 1) * sizeof(Datum));
 
 	for (int i = 0; i < n; i++)
 		elements[i] = Float4GetDatum(floats[i]);
-	return PointerGetDatum(construct_array(elements, n, FLOAT4OID, sizeof(float4),
-										   true, TYPALIGN_INT));
+	return PointerGetDatum(
+		construct_array(elements, n, FLOAT4OID, sizeof(float4), true, TYPALIGN_INT));
 }
 
 /*
@@ -251,17 +244,17 @@ float_array(float4 *floats, int n)
 Datum
 nbmf_to_floats(PG_FUNCTION_ARGS)
 {
-	NbmfFrame	frame;
-	char	   *content = nbmf_value_decode(PG_GETARG_NBMF_PP(0), 0, &frame);
+	NbmfFrame frame;
+	char *content = nbmf_value_decode(PG_GETARG_NBMF_PP(0), 0, &frame);
 
 	if (frame.kind == NBMF_KIND_VECTOR)
 	{
-		int			n = (int) (frame.raw_len / sizeof(float4));
+		int n = (int) (frame.raw_len / sizeof(float4));
 
 #ifdef WORDS_BIGENDIAN
 		for (int i = 0; i < n; i++)
 		{
-			uint32		bits;
+			uint32 bits;
 
 			memcpy(&bits, content + i * sizeof(bits), sizeof(bits));
 			bits = pg_bswap32(bits);
@@ -274,17 +267,17 @@ nbmf_to_floats(PG_FUNCTION_ARGS)
 		PG_RETURN_DATUM(float_array(NULL, 0));
 	if (frame.kind == NBMF_KIND_JSON && content[strspn(content, " \t\r\n")] == '[')
 	{
-		Jsonb	   *json = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(content)));
+		Jsonb *json = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(content)));
 		JsonbIterator *it = JsonbIteratorInit(&json->root);
-		JsonbValue	element;
+		JsonbValue element;
 		JsonbIteratorToken token = JsonbIteratorNext(&it, &element, true);
-		float4	   *floats = palloc(Max(element.val.array.nElems, 1) * sizeof(float4));
-		int			n = 0;
+		float4 *floats = palloc(Max(element.val.array.nElems, 1) * sizeof(float4));
+		int n = 0;
 
 		while ((token = JsonbIteratorNext(&it, &element, true)) == WJB_ELEM &&
 			   element.type == jbvNumeric)
-			floats[n++] = DatumGetFloat4(DirectFunctionCall1(numeric_float4,
-															 NumericGetDatum(element.val.numeric)));
+			floats[n++] = DatumGetFloat4(
+				DirectFunctionCall1(numeric_float4, NumericGetDatum(element.val.numeric)));
 		if (token == WJB_END_ARRAY)
 			PG_RETURN_DATUM(float_array(floats, n));
 	}

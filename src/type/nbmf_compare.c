@@ -39,11 +39,11 @@ representation(NbmfKind kind)
 static bool
 values_are_equal(Datum a, Datum b)
 {
-	NbmfFrame	frame_a;
-	NbmfFrame	frame_b;
-	Nbmf	   *value_a;
-	Nbmf	   *value_b;
-	bool		result;
+	NbmfFrame frame_a;
+	NbmfFrame frame_b;
+	Nbmf *value_a;
+	Nbmf *value_b;
+	bool result;
 
 	nbmf_value_frame(a, &frame_a);
 	nbmf_value_frame(b, &frame_b);
@@ -54,11 +54,11 @@ values_are_equal(Datum a, Datum b)
 	value_a = DatumGetNbmfPP(a);
 	value_b = DatumGetNbmfPP(b);
 	result = VARSIZE_ANY_EXHDR(value_a) == VARSIZE_ANY_EXHDR(value_b) &&
-		memcmp(VARDATA_ANY(value_a), VARDATA_ANY(value_b), VARSIZE_ANY_EXHDR(value_a)) == 0;
+			 memcmp(VARDATA_ANY(value_a), VARDATA_ANY(value_b), VARSIZE_ANY_EXHDR(value_a)) == 0;
 	if (!result)
 	{
-		char	   *content_a = nbmf_value_decode(value_a, 0, &frame_a);
-		char	   *content_b = nbmf_value_decode(value_b, 0, &frame_b);
+		char *content_a = nbmf_value_decode(value_a, 0, &frame_a);
+		char *content_b = nbmf_value_decode(value_b, 0, &frame_b);
 
 		result = memcmp(content_a, content_b, frame_a.raw_len) == 0;
 		pfree(content_a);
@@ -86,7 +86,7 @@ nbmf_ne(PG_FUNCTION_ARGS)
 static uint32
 hash_input(Datum datum)
 {
-	NbmfFrame	frame;
+	NbmfFrame frame;
 
 	nbmf_value_frame(datum, &frame);
 	return frame.checksum + (uint32) representation(frame.kind);
@@ -101,8 +101,7 @@ nbmf_hash(PG_FUNCTION_ARGS)
 Datum
 nbmf_hash_extended(PG_FUNCTION_ARGS)
 {
-	return hash_uint32_extended(hash_input(PG_GETARG_DATUM(0)),
-								(uint64) PG_GETARG_INT64(1));
+	return hash_uint32_extended(hash_input(PG_GETARG_DATUM(0)), (uint64) PG_GETARG_INT64(1));
 }
 
 /*
@@ -117,8 +116,8 @@ nbmf_hash_extended(PG_FUNCTION_ARGS)
 static int
 compare_uint32(const void *a, const void *b)
 {
-	uint32		x = *(const uint32 *) a;
-	uint32		y = *(const uint32 *) b;
+	uint32 x = *(const uint32 *) a;
+	uint32 y = *(const uint32 *) b;
 
 	return x < y ? -1 : x > y;
 }
@@ -132,14 +131,14 @@ compare_uint32(const void *a, const void *b)
 static double
 estimate_distinct(uint32 *hashes, int n, double total_rows, double nonnull_rows)
 {
-	int			distinct = 0;
-	int			singles = 0;
-	double		estimate;
+	int distinct = 0;
+	int singles = 0;
+	double estimate;
 
 	qsort(hashes, n, sizeof(uint32), compare_uint32);
 	for (int i = 0; i < n;)
 	{
-		int			j = i + 1;
+		int j = i + 1;
 
 		while (j < n && hashes[j] == hashes[i])
 			j++;
@@ -155,10 +154,9 @@ estimate_distinct(uint32 *hashes, int n, double total_rows, double nonnull_rows)
 		estimate = distinct;
 	else
 	{
-		double		N = nonnull_rows;
+		double N = nonnull_rows;
 
-		estimate = (N > 0) ? (double) n * distinct /
-			((n - singles) + singles * (double) n / N) : 0;
+		estimate = (N > 0) ? (double) n * distinct / ((n - singles) + singles * (double) n / N) : 0;
 		estimate = Max(estimate, (double) distinct);
 		estimate = Min(estimate, N);
 		estimate = floor(estimate + 0.5);
@@ -172,16 +170,16 @@ static void
 compute_nbmf_stats(VacAttrStatsP stats, AnalyzeAttrFetchFunc fetch, int samplerows,
 				   double totalrows)
 {
-	uint32	   *hashes = palloc(Max(samplerows, 1) * sizeof(uint32));
-	double		total_width = 0;
-	int			nonnull = 0;
+	uint32 *hashes = palloc(Max(samplerows, 1) * sizeof(uint32));
+	double total_width = 0;
+	int nonnull = 0;
 
 	for (int i = 0; i < samplerows; i++)
 	{
-		NbmfFrame	frame;
-		bool		isnull;
-		Size		frame_len;
-		Datum		datum = fetch(stats, i, &isnull);
+		NbmfFrame frame;
+		bool isnull;
+		Size frame_len;
+		Datum datum = fetch(stats, i, &isnull);
 
 		nbmf_analyze_delay_point();
 		if (isnull)

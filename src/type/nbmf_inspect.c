@@ -26,15 +26,15 @@ PG_FUNCTION_INFO_V1(nbmf_verify);
 Datum
 nbmf_info(PG_FUNCTION_ARGS)
 {
-	Datum		datum = PG_GETARG_DATUM(0);
-	TupleDesc	tupdesc;
-	Datum		values[9];
-	bool		nulls[9] = {0};
-	NbmfFrame	frame;
-	Size		frame_len;
-	Size		stored;
-	NbmfStatus	status;
-	int			i = 0;
+	Datum datum = PG_GETARG_DATUM(0);
+	TupleDesc tupdesc;
+	Datum values[9];
+	bool nulls[9] = {0};
+	NbmfFrame frame;
+	Size frame_len;
+	Size stored;
+	NbmfStatus status;
+	int i = 0;
 
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
@@ -63,7 +63,7 @@ nbmf_info(PG_FUNCTION_ARGS)
 Datum
 nbmf_kind(PG_FUNCTION_ARGS)
 {
-	NbmfFrame	frame;
+	NbmfFrame frame;
 
 	nbmf_value_frame(PG_GETARG_DATUM(0), &frame);
 	PG_RETURN_TEXT_P(cstring_to_text(nbmf_kind_name(frame.kind)));
@@ -76,16 +76,15 @@ nbmf_kind(PG_FUNCTION_ARGS)
 Datum
 nbmf_digest(PG_FUNCTION_ARGS)
 {
-	NbmfFrame	frame;
-	char	   *content = nbmf_value_decode(PG_GETARG_NBMF_PP(0), 0, &frame);
-	bytea	   *result = palloc(VARHDRSZ + NBMF_SHA256_LEN);
+	NbmfFrame frame;
+	char *content = nbmf_value_decode(PG_GETARG_NBMF_PP(0), 0, &frame);
+	bytea *result = palloc(VARHDRSZ + NBMF_SHA256_LEN);
 
 	SET_VARSIZE(result, VARHDRSZ + NBMF_SHA256_LEN);
 	if (!nbmf_sha256(content, frame.raw_len, (uint8 *) VARDATA(result)))
-		ereport(ERROR,
-				(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
-				 errmsg("could not compute SHA-256 digest"),
-				 errhint("Check that OpenSSL's configuration offers SHA-256.")));
+		ereport(ERROR, (errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
+						errmsg("could not compute SHA-256 digest"),
+						errhint("Check that OpenSSL's configuration offers SHA-256.")));
 	pfree(content);
 	PG_RETURN_BYTEA_P(result);
 }

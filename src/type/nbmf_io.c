@@ -23,7 +23,7 @@
 #include "compat.h"
 #include "type/type.h"
 
-#define BINARY_VERSION	1
+#define BINARY_VERSION 1
 
 PG_FUNCTION_INFO_V1(nbmf_in);
 PG_FUNCTION_INFO_V1(nbmf_out);
@@ -37,9 +37,9 @@ PG_FUNCTION_INFO_V1(nbmf_send);
 bool
 nbmf_is_type(Oid type)
 {
-	Oid			input;
-	Oid			param;
-	FmgrInfo	finfo;
+	Oid input;
+	Oid param;
+	FmgrInfo finfo;
 
 	if (!OidIsValid(type))
 		return false;
@@ -51,8 +51,8 @@ nbmf_is_type(Oid type)
 Datum
 nbmf_in(PG_FUNCTION_ARGS)
 {
-	char	   *text = PG_GETARG_CSTRING(0);
-	int32		typmod = PG_GETARG_INT32(2);
+	char *text = PG_GETARG_CSTRING(0);
+	int32 typmod = PG_GETARG_INT32(2);
 
 	PG_RETURN_NBMF_P(nbmf_value_from_text(text, strlen(text), nbmf_typmod_level(typmod)));
 }
@@ -60,7 +60,7 @@ nbmf_in(PG_FUNCTION_ARGS)
 Datum
 nbmf_out(PG_FUNCTION_ARGS)
 {
-	Size		len;
+	Size len;
 
 	PG_RETURN_CSTRING(nbmf_value_text(PG_GETARG_NBMF_PP(0), 0, &len));
 }
@@ -72,8 +72,8 @@ nbmf_out(PG_FUNCTION_ARGS)
 static Nbmf *
 recv_text(StringInfo buf, NbmfKind kind, int level)
 {
-	int			len;
-	char	   *text = pq_getmsgtext(buf, buf->len - buf->cursor, &len);
+	int len;
+	char *text = pq_getmsgtext(buf, buf->len - buf->cursor, &len);
 
 	if (kind == NBMF_KIND_JSON && !nbmf_json_valid(text, len))
 		(void) DirectFunctionCall1(json_in, CStringGetDatum(text));
@@ -83,15 +83,14 @@ recv_text(StringInfo buf, NbmfKind kind, int level)
 static Nbmf *
 recv_vector(StringInfo buf, int level)
 {
-	int			len = buf->len - buf->cursor;
-	int			n = len / (int) sizeof(float4);
-	float4	   *floats;
+	int len = buf->len - buf->cursor;
+	int n = len / (int) sizeof(float4);
+	float4 *floats;
 
 	if (n == 0 || len % sizeof(float4) != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
-				 errmsg("invalid length of vector in external nbmf value"),
-				 errdetail("%d bytes are not one or more float4 values.", len)));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
+						errmsg("invalid length of vector in external nbmf value"),
+						errdetail("%d bytes are not one or more float4 values.", len)));
 	floats = palloc(len);
 	for (int i = 0; i < n; i++)
 		floats[i] = pq_getmsgfloat4(buf);
@@ -101,16 +100,15 @@ recv_vector(StringInfo buf, int level)
 Datum
 nbmf_recv(PG_FUNCTION_ARGS)
 {
-	StringInfo	buf = (StringInfo) PG_GETARG_POINTER(0);
-	int			level = nbmf_typmod_level(PG_GETARG_INT32(2));
-	int			version = pq_getmsgbyte(buf);
-	int			kind;
+	StringInfo buf = (StringInfo) PG_GETARG_POINTER(0);
+	int level = nbmf_typmod_level(PG_GETARG_INT32(2));
+	int version = pq_getmsgbyte(buf);
+	int kind;
 
 	if (version != BINARY_VERSION)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
-				 errmsg("unsupported version %d of external nbmf value", version),
-				 errhint("Send version %d, or use the text format.", BINARY_VERSION)));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
+						errmsg("unsupported version %d of external nbmf value", version),
+						errhint("Send version %d, or use the text format.", BINARY_VERSION)));
 	kind = pq_getmsgbyte(buf);
 	switch (kind)
 	{
@@ -118,18 +116,17 @@ nbmf_recv(PG_FUNCTION_ARGS)
 		case NBMF_KIND_JSON:
 			PG_RETURN_NBMF_P(recv_text(buf, (NbmfKind) kind, level));
 		case NBMF_KIND_BYTEA:
-			{
-				int			len = buf->len - buf->cursor;
-				const char *bytes = pq_getmsgbytes(buf, len);
+		{
+			int len = buf->len - buf->cursor;
+			const char *bytes = pq_getmsgbytes(buf, len);
 
-				PG_RETURN_NBMF_P(nbmf_value_make(NBMF_KIND_BYTEA, bytes, len, level));
-			}
+			PG_RETURN_NBMF_P(nbmf_value_make(NBMF_KIND_BYTEA, bytes, len, level));
+		}
 		case NBMF_KIND_VECTOR:
 			PG_RETURN_NBMF_P(recv_vector(buf, level));
 		default:
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
-					 errmsg("unknown kind %d in external nbmf value", kind)));
+			ereport(ERROR, (errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
+							errmsg("unknown kind %d in external nbmf value", kind)));
 	}
 	pg_unreachable();
 }
@@ -137,8 +134,8 @@ nbmf_recv(PG_FUNCTION_ARGS)
 Datum
 nbmf_send(PG_FUNCTION_ARGS)
 {
-	NbmfFrame	frame;
-	char	   *content = nbmf_value_decode(PG_GETARG_NBMF_PP(0), 0, &frame);
+	NbmfFrame frame;
+	char *content = nbmf_value_decode(PG_GETARG_NBMF_PP(0), 0, &frame);
 	StringInfoData buf;
 
 	pq_begintypsend(&buf);
@@ -156,7 +153,7 @@ nbmf_send(PG_FUNCTION_ARGS)
 		case NBMF_KIND_VECTOR:
 			for (Size i = 0; i < frame.raw_len; i += sizeof(uint32))
 			{
-				uint32		bits;
+				uint32 bits;
 
 				memcpy(&bits, content + i, sizeof(bits));
 #ifdef WORDS_BIGENDIAN

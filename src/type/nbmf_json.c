@@ -24,16 +24,16 @@ PG_FUNCTION_INFO_V1(nbmf_extract_path);
 PG_FUNCTION_INFO_V1(nbmf_extract_path_text);
 
 /*
- * Apply one of the server's json functions to argument 0's text and argument
- * 1; the part found, as JSON text, or NULL.
+ * Apply one of the server's json functions to argument 0's text (which is
+ * zero-terminated) and argument 1; the part found, as JSON text, or NULL.
  */
 static text *
 find_part(PGFunction function, FunctionCallInfo call)
 {
 	LOCAL_FCINFO(fcinfo, 2);
-	Size		len;
-	char	   *json = nbmf_value_text(DatumGetNbmfPP(call->args[0].value), VARHDRSZ, &len);
-	Datum		result;
+	Size len;
+	char *json = nbmf_value_text(DatumGetNbmfPP(call->args[0].value), VARHDRSZ, &len);
+	Datum result;
 
 	SET_VARSIZE(json, VARHDRSZ + len);
 	InitFunctionCallInfoData(*fcinfo, NULL, 2, call->fncollation, NULL, NULL);
@@ -48,14 +48,13 @@ find_part(PGFunction function, FunctionCallInfo call)
 static Jsonb *
 part_as_jsonb(text *part)
 {
-	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
-											  CStringGetDatum(text_to_cstring(part))));
+	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text_to_cstring(part))));
 }
 
 static Datum
 return_part(PGFunction function, FunctionCallInfo fcinfo)
 {
-	text	   *part = find_part(function, fcinfo);
+	text *part = find_part(function, fcinfo);
 
 	if (part == NULL)
 		PG_RETURN_NULL();
@@ -69,11 +68,11 @@ return_part(PGFunction function, FunctionCallInfo fcinfo)
 static Datum
 return_part_text(PGFunction function, FunctionCallInfo fcinfo)
 {
-	text	   *part = find_part(function, fcinfo);
+	text *part = find_part(function, fcinfo);
 	const char *data;
-	int			len;
-	Jsonb	   *json;
-	JsonbValue	scalar;
+	int len;
+	Jsonb *json;
+	JsonbValue scalar;
 	StringInfoData out;
 
 	if (part == NULL)
@@ -82,7 +81,7 @@ return_part_text(PGFunction function, FunctionCallInfo fcinfo)
 	/* a string without escapes, the usual case, is between its quotes */
 	data = VARDATA_ANY(part);
 	len = (int) VARSIZE_ANY_EXHDR(part);
-	if (len >= 2 && data[0] == '"' && memchr(data, '\\', len) == NULL)
+	if (len >= 2 && data[0] == '"' && data[len - 1] == '"' && memchr(data, '\\', len) == NULL)
 		PG_RETURN_TEXT_P(cstring_to_text_with_len(data + 1, len - 2));
 
 	json = part_as_jsonb(part);
@@ -92,8 +91,8 @@ return_part_text(PGFunction function, FunctionCallInfo fcinfo)
 		if (scalar.type == jbvNull)
 			PG_RETURN_NULL();
 		if (scalar.type == jbvString)
-			PG_RETURN_TEXT_P(cstring_to_text_with_len(scalar.val.string.val,
-													  scalar.val.string.len));
+			PG_RETURN_TEXT_P(
+				cstring_to_text_with_len(scalar.val.string.val, scalar.val.string.len));
 	}
 	initStringInfo(&out);
 	JsonbToCString(&out, &json->root, VARSIZE(json));
@@ -114,18 +113,37 @@ nbmf_object_field_text(PG_FUNCTION_ARGS)
 	return return_part_text(json_object_field, fcinfo);
 }
 
+/*
+ * json_array_element, save that a scalar is an array of itself: jsonb takes it
+ * so, json does not.
+ */
+static Datum
+array_element(PG_FUNCTION_ARGS)
+{
+	text *json = PG_GETARG_TEXT_PP(0);
+	int index = PG_GETARG_INT32(1);
+	size_t space = strspn(VARDATA_ANY(json), " \t\r\n");
+
+	if ((index == 0 || index == -1) && strchr("[{", VARDATA_ANY(json)[space]) == NULL)
+	{
+		(void) DirectFunctionCall1(json_in, CStringGetDatum(VARDATA_ANY(json)));
+		PG_RETURN_TEXT_P(cstring_to_text(VARDATA_ANY(json) + space));
+	}
+	return json_array_element(fcinfo);
+}
+
 /* body -> 0 */
 Datum
 nbmf_array_element(PG_FUNCTION_ARGS)
 {
-	return return_part(json_array_element, fcinfo);
+	return return_part(array_element, fcinfo);
 }
 
 /* body ->> 0 */
 Datum
 nbmf_array_element_text(PG_FUNCTION_ARGS)
 {
-	return return_part_text(json_array_element, fcinfo);
+	return return_part_text(array_element, fcinfo);
 }
 
 /* body #> '{a,0}' */

@@ -19,7 +19,7 @@
 #include "compat.h"
 #include "type/type.h"
 
-#define TYPMOD_MODE(typmod)	(((typmod) >> 8) & 0xff)
+#define TYPMOD_MODE(typmod) (((typmod) >> 8) & 0xff)
 
 PG_FUNCTION_INFO_V1(nbmf_typmod_in);
 PG_FUNCTION_INFO_V1(nbmf_typmod_out);
@@ -39,39 +39,38 @@ nbmf_mode_from_name(const char *name)
 		return NBMF_MODE_LOSSLESS;
 	if (pg_strcasecmp(name, mode_name(NBMF_MODE_SEMANTIC)) == 0)
 		return NBMF_MODE_SEMANTIC;
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("invalid mode \"%s\" for type nbmf", name),
-			 errhint("Valid modes are \"lossless\" and \"semantic\".")));
+	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					errmsg("invalid mode \"%s\" for type nbmf", name),
+					errhint("Valid modes are \"lossless\" and \"semantic\".")));
 }
 
 int
 nbmf_check_level(int level)
 {
 	if (level < NBMF_LEVEL_MIN || level > NBMF_LEVEL_MAX)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("level %d of type nbmf is out of range", level),
-				 errhint("Valid levels are %d to %d.", NBMF_LEVEL_MIN, NBMF_LEVEL_MAX)));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("level %d of type nbmf is out of range", level),
+						errhint("Valid levels are %d to %d.", NBMF_LEVEL_MIN, NBMF_LEVEL_MAX)));
 	return level;
 }
 
 Datum
 nbmf_typmod_in(PG_FUNCTION_ARGS)
 {
-	ArrayType  *array = PG_GETARG_ARRAYTYPE_P(0);
-	Datum	   *elements;
-	int			n;
-	NbmfMode	mode;
-	int			level = 0;
+	ArrayType *array = PG_GETARG_ARRAYTYPE_P(0);
+	Datum *elements;
+	int n;
+	NbmfMode mode;
+	int level = 0;
 
 	/* the parser hands over a one-dimensional cstring[] without nulls */
 	deconstruct_array(array, CSTRINGOID, -2, false, TYPALIGN_CHAR, &elements, NULL, &n);
 	if (n < 1 || n > 2)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid type modifier for type nbmf"),
-				 errhint("Write nbmf(mode) or nbmf(mode, level), for example nbmf(lossless, 17).")));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("invalid type modifier for type nbmf"),
+			 errhint("Write nbmf(mode) or nbmf(mode, level), for example nbmf(lossless, 17).")));
 	mode = nbmf_mode_from_name(DatumGetCString(elements[0]));
 	if (n == 2)
 		level = nbmf_check_level(pg_strtoint32(DatumGetCString(elements[1])));
@@ -81,9 +80,9 @@ nbmf_typmod_in(PG_FUNCTION_ARGS)
 Datum
 nbmf_typmod_out(PG_FUNCTION_ARGS)
 {
-	int32		typmod = PG_GETARG_INT32(0);
+	int32 typmod = PG_GETARG_INT32(0);
 	const char *mode = mode_name((NbmfMode) TYPMOD_MODE(typmod));
-	int			level = nbmf_typmod_level(typmod);
+	int level = nbmf_typmod_level(typmod);
 
 	if (typmod < 0)
 		PG_RETURN_CSTRING(pstrdup(""));
@@ -100,7 +99,7 @@ nbmf_typmod_out(PG_FUNCTION_ARGS)
 Datum
 nbmf_coerce(PG_FUNCTION_ARGS)
 {
-	int			level = nbmf_typmod_level(PG_GETARG_INT32(1));
+	int level = nbmf_typmod_level(PG_GETARG_INT32(1));
 
 	if (level == 0)
 		PG_RETURN_DATUM(PG_GETARG_DATUM(0));
@@ -114,24 +113,23 @@ nbmf_coerce(PG_FUNCTION_ARGS)
 Datum
 nbmf_coerce_support(PG_FUNCTION_ARGS)
 {
-	Node	   *request = (Node *) PG_GETARG_POINTER(0);
-	Node	   *result = NULL;
+	Node *request = (Node *) PG_GETARG_POINTER(0);
+	Node *result = NULL;
 
 	if (IsA(request, SupportRequestSimplify))
 	{
-		FuncExpr   *call = ((SupportRequestSimplify *) request)->fcall;
-		Node	   *value = (Node *) linitial(call->args);
-		Node	   *typmod = (Node *) lsecond(call->args);
+		FuncExpr *call = ((SupportRequestSimplify *) request)->fcall;
+		Node *value = (Node *) linitial(call->args);
+		Node *typmod = (Node *) lsecond(call->args);
 
 		if (IsA(typmod, Const) && !((Const *) typmod)->constisnull)
 		{
-			int32		to = DatumGetInt32(((Const *) typmod)->constvalue);
-			int			level = nbmf_typmod_level(to);
+			int32 to = DatumGetInt32(((Const *) typmod)->constvalue);
+			int level = nbmf_typmod_level(to);
 
 			if (level == 0 || level == nbmf_typmod_level(exprTypmod(value)))
-				result = (Node *) makeRelabelType((Expr *) copyObject(value),
-												  exprType(value), to, InvalidOid,
-												  COERCE_IMPLICIT_CAST);
+				result = (Node *) makeRelabelType((Expr *) copyObject(value), exprType(value), to,
+												  InvalidOid, COERCE_IMPLICIT_CAST);
 		}
 	}
 	PG_RETURN_POINTER(result);

@@ -30,12 +30,12 @@ StaticAssertDecl(NBMF_CONTENT_MAX + NBMF_FRAME_HEADER_MAX + VARHDRSZ <= MaxAlloc
  * A compression context over this size is given back after use.  Up to level
  * 9 none reaches it on documents of a megabyte.
  */
-#define WORKSPACE_KEEP		((Size) 16 * 1024 * 1024)
+#define WORKSPACE_KEEP ((Size) 16 * 1024 * 1024)
 
 /* Encoded into a buffer larger than this, a value is cut down to its size. */
-#define SHRINK_FROM			((Size) 8 * 1024)
+#define SHRINK_FROM ((Size) 8 * 1024)
 
-static int	nbmf_zstd_level = 3;
+static int nbmf_zstd_level = 3;
 
 static NbmfWorkspace workspace;
 
@@ -49,16 +49,14 @@ nbmf_report_damage(NbmfStatus status)
 	{
 		case NBMF_ERR_RESERVED:
 			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("cannot read nbmf value"),
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("cannot read nbmf value"),
 					 errdetail_internal("%s", nbmf_status_text(status)),
-					 errhint("Update the nbmf library if a newer version wrote the value; otherwise the value is damaged.")));
+					 errhint("Update the nbmf library if a newer version wrote the value; "
+							 "otherwise the value is damaged.")));
 			break;
 		case NBMF_ERR_MEMORY:
-			ereport(ERROR,
-					(errcode(ERRCODE_OUT_OF_MEMORY),
-					 errmsg("out of memory"),
-					 errdetail("Failed to create a zstd context.")));
+			ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory"),
+							errdetail("Failed to create a zstd context.")));
 			break;
 		case NBMF_ERR_TOO_LARGE:
 			ereport(ERROR,
@@ -69,8 +67,7 @@ nbmf_report_damage(NbmfStatus status)
 			break;
 		default:
 			ereport(ERROR,
-					(errcode(ERRCODE_DATA_CORRUPTED),
-					 errmsg("nbmf value is damaged"),
+					(errcode(ERRCODE_DATA_CORRUPTED), errmsg("nbmf value is damaged"),
 					 errdetail_internal("%s", nbmf_status_text(status)),
 					 errhint("Find every damaged value of a table with nbmf_verify_table().")));
 			break;
@@ -95,8 +92,7 @@ static bool
 interrupt_waits(void)
 {
 	return InterruptPending && (QueryCancelPending || ProcDiePending) &&
-		InterruptHoldoffCount == 0 && QueryCancelHoldoffCount == 0 &&
-		CritSectionCount == 0;
+		   InterruptHoldoffCount == 0 && QueryCancelHoldoffCount == 0 && CritSectionCount == 0;
 }
 
 /*
@@ -105,17 +101,15 @@ interrupt_waits(void)
 Nbmf *
 nbmf_value_make(NbmfKind kind, const char *content, Size len, int level)
 {
-	NbmfEncodeParams params = {
-		.kind = kind,
-		.tier = NBMF_TIER_L1,
-		.level = level > 0 ? level : nbmf_zstd_level,
-		.interrupted = interrupt_waits
-	};
+	NbmfEncodeParams params = {.kind = kind,
+							   .tier = NBMF_TIER_L1,
+							   .level = level > 0 ? level : nbmf_zstd_level,
+							   .interrupted = interrupt_waits};
 	NbmfStatsTimer timer;
-	NbmfStatus	status;
-	Size		cap;
-	size_t		frame_len;
-	Nbmf	   *value;
+	NbmfStatus status;
+	Size cap;
+	size_t frame_len;
+	Nbmf *value;
 
 	if (len > NBMF_CONTENT_MAX)
 	{
@@ -130,7 +124,13 @@ nbmf_value_make(NbmfKind kind, const char *content, Size len, int level)
 	if (len > NBMF_CHUNK)
 		nbmf_workspace_trim(&workspace, WORKSPACE_KEEP);
 	if (status == NBMF_ERR_INTERRUPTED)
+	{
 		CHECK_FOR_INTERRUPTS();
+
+		/* still here: the interrupt was not for us */
+		params.interrupted = NULL;
+		status = nbmf_encode(&workspace, &params, content, len, VARDATA(value), cap, &frame_len);
+	}
 	if (status != NBMF_OK)
 	{
 		nbmf_stats_error(NBMF_STATS_ENCODE);
@@ -150,14 +150,14 @@ nbmf_value_make(NbmfKind kind, const char *content, Size len, int level)
 Nbmf *
 nbmf_value_from_text(const char *text, Size len, int level)
 {
-	float4	   *floats;
-	int			n;
+	float4 *floats;
+	int n;
 
 	if (nbmf_hex_valid(text, len))
 	{
-		Size		bytes_len = (len - 2) / 2;
-		char	   *bytes = palloc(Max(bytes_len, 1));
-		Nbmf	   *value;
+		Size bytes_len = (len - 2) / 2;
+		char *bytes = palloc(Max(bytes_len, 1));
+		Nbmf *value;
 
 		hex_decode(text + 2, len - 2, bytes);
 		value = nbmf_value_make(NBMF_KIND_BYTEA, bytes, bytes_len, level);
@@ -166,7 +166,7 @@ nbmf_value_from_text(const char *text, Size len, int level)
 	}
 	if (nbmf_vector_parse(text, len, &floats, &n))
 	{
-		Nbmf	   *value = nbmf_value_from_floats(floats, n, level);
+		Nbmf *value = nbmf_value_from_floats(floats, n, level);
 
 		pfree(floats);
 		return value;
@@ -185,7 +185,7 @@ nbmf_value_from_floats(float4 *floats, int n, int level)
 {
 	for (int i = 0; i < n; i++)
 	{
-		uint32		bits;
+		uint32 bits;
 
 		/* text has one NaN; equal texts must have equal content */
 		if (isnan(floats[i]))
@@ -206,9 +206,9 @@ nbmf_value_from_floats(float4 *floats, int n, int level)
 Nbmf *
 nbmf_value_reencode(Nbmf *value, int level)
 {
-	NbmfFrame	frame;
-	char	   *content = nbmf_value_decode(value, 0, &frame);
-	Nbmf	   *result = nbmf_value_make(frame.kind, content, frame.raw_len, level);
+	NbmfFrame frame;
+	char *content = nbmf_value_decode(value, 0, &frame);
+	Nbmf *result = nbmf_value_make(frame.kind, content, frame.raw_len, level);
 
 	pfree(content);
 	if (VARSIZE_ANY_EXHDR(result) < VARSIZE_ANY_EXHDR(value))
@@ -243,17 +243,17 @@ content_is_sound(const NbmfFrame *frame, const char *content)
 static NbmfStatus
 try_decode(Nbmf *value, Size lead, NbmfFrame *frame, char **result)
 {
-	Size		frame_len = VARSIZE_ANY_EXHDR(value);
+	Size frame_len = VARSIZE_ANY_EXHDR(value);
 	NbmfStatsTimer timer;
-	NbmfStatus	status;
+	NbmfStatus status;
 
 	nbmf_stats_start(NBMF_STATS_DECODE, &timer);
 	status = nbmf_frame_parse(VARDATA_ANY(value), frame_len, frame_len, frame);
 	if (status == NBMF_OK)
 	{
 		*result = palloc(lead + frame->raw_len + 1);
-		status = nbmf_decode(&workspace, VARDATA_ANY(value), frame_len,
-							 *result + lead, frame->raw_len, frame);
+		status = nbmf_decode(&workspace, VARDATA_ANY(value), frame_len, *result + lead,
+							 frame->raw_len, frame);
 		if (status == NBMF_OK && !content_is_sound(frame, *result + lead))
 			status = NBMF_ERR_CONTENT;
 		if (status != NBMF_OK)
@@ -272,8 +272,8 @@ try_decode(Nbmf *value, Size lead, NbmfFrame *frame, char **result)
 char *
 nbmf_value_decode(Nbmf *value, Size lead, NbmfFrame *frame)
 {
-	char	   *result;
-	NbmfStatus	status = try_decode(value, lead, frame, &result);
+	char *result;
+	NbmfStatus status = try_decode(value, lead, frame, &result);
 
 	if (status != NBMF_OK)
 		nbmf_report_damage(status);
@@ -286,9 +286,9 @@ nbmf_value_decode(Nbmf *value, Size lead, NbmfFrame *frame)
 NbmfStatus
 nbmf_value_check(Nbmf *value)
 {
-	NbmfFrame	frame;
-	char	   *content;
-	NbmfStatus	status = try_decode(value, 0, &frame, &content);
+	NbmfFrame frame;
+	char *content;
+	NbmfStatus status = try_decode(value, 0, &frame, &content);
 
 	if (status == NBMF_OK)
 	{
@@ -305,9 +305,9 @@ nbmf_value_check(Nbmf *value)
 char *
 nbmf_value_text(Nbmf *value, Size lead, Size *text_len)
 {
-	NbmfFrame	frame;
-	char	   *content;
-	char	   *text = NULL;
+	NbmfFrame frame;
+	char *content;
+	char *text = NULL;
 
 	content = nbmf_value_decode(value, lead, &frame);
 	switch (frame.kind)
@@ -343,7 +343,7 @@ nbmf_value_parse(Datum datum, NbmfFrame *frame, Size *frame_len)
 {
 	struct varlena *attr = (struct varlena *) DatumGetPointer(datum);
 	struct varlena *slice = attr;
-	NbmfStatus	status;
+	NbmfStatus status;
 
 	if (VARATT_IS_EXTERNAL(attr) || VARATT_IS_COMPRESSED(attr))
 	{
@@ -361,8 +361,8 @@ nbmf_value_parse(Datum datum, NbmfFrame *frame, Size *frame_len)
 void
 nbmf_value_frame(Datum datum, NbmfFrame *frame)
 {
-	Size		frame_len;
-	NbmfStatus	status = nbmf_value_parse(datum, frame, &frame_len);
+	Size frame_len;
+	NbmfStatus status = nbmf_value_parse(datum, frame, &frame_len);
 
 	if (status != NBMF_OK)
 		nbmf_report_damage(status);
@@ -371,11 +371,8 @@ nbmf_value_frame(Datum datum, NbmfFrame *frame)
 void
 nbmf_type_init(void)
 {
-	DefineCustomIntVariable("nbmf.zstd_level",
-							"Compression level for new nbmf values.",
+	DefineCustomIntVariable("nbmf.zstd_level", "Compression level for new nbmf values.",
 							"Used where the column's type names none, as nbmf(lossless, 17) does.",
-							&nbmf_zstd_level,
-							3, NBMF_LEVEL_MIN, NBMF_LEVEL_MAX,
-							PGC_USERSET, 0,
+							&nbmf_zstd_level, 3, NBMF_LEVEL_MIN, NBMF_LEVEL_MAX, PGC_USERSET, 0,
 							NULL, NULL, NULL);
 }

@@ -19,10 +19,10 @@
 #include "type/type.h"
 
 /* Elements between looks at pending interrupts */
-#define INTERRUPT_STEP	4096
+#define INTERRUPT_STEP 4096
 
 /* A vector's text has at least two bytes per element */
-#define VECTOR_DIM_MAX	(NBMF_CONTENT_MAX / sizeof(float4))
+#define VECTOR_DIM_MAX (NBMF_CONTENT_MAX / sizeof(float4))
 
 /*
  * One element at *pos, which is moved behind it.  False if the text there is
@@ -33,10 +33,10 @@ parse_element(const char **pos, const char *end, float4 *result)
 {
 	const char *start = *pos;
 	const char *p = start;
-	char		token[FLOAT_SHORTEST_DECIMAL_LEN];
-	char		printed[FLOAT_SHORTEST_DECIMAL_LEN];
-	char	   *parsed_end;
-	int			len;
+	char token[FLOAT_SHORTEST_DECIMAL_LEN];
+	char printed[FLOAT_SHORTEST_DECIMAL_LEN];
+	char *parsed_end;
+	int len;
 
 	while (p < end && *p != ',' && *p != '}')
 		if (++p - start >= FLOAT_SHORTEST_DECIMAL_LEN)
@@ -49,8 +49,7 @@ parse_element(const char **pos, const char *end, float4 *result)
 	*result = strtof(token, &parsed_end);
 	if (*parsed_end != '\0')
 		return false;
-	if (float_to_shortest_decimal_bufn(*result, printed) != len ||
-		memcmp(token, printed, len) != 0)
+	if (float_to_shortest_decimal_bufn(*result, printed) != len || memcmp(token, printed, len) != 0)
 		return false;
 	*pos = p;
 	return true;
@@ -65,9 +64,9 @@ nbmf_vector_parse(const char *text, Size len, float4 **floats, int *n)
 {
 	const char *p = text + 1;
 	const char *end = text + len;
-	float4	   *result;
-	Size		count = 0;
-	Size		room = 64;
+	float4 *result;
+	Size count = 0;
+	Size room = 64;
 
 	/* cheap: JSON objects and prose end here */
 	if (len < 3 || text[0] != '{' || end[-1] != '}' || strchr("-0123456789NI", *p) == NULL)
@@ -105,15 +104,15 @@ char *
 nbmf_vector_text(const char *floats, Size floats_len, Size lead, Size *text_len)
 {
 	StringInfoData buf;
-	Size		n = floats_len / sizeof(float4);
+	Size n = floats_len / sizeof(float4);
 
 	initStringInfo(&buf);
 	for (Size i = 0; i < lead; i++)
 		appendStringInfoChar(&buf, '\0');
 	for (Size i = 0; i < n; i++)
 	{
-		uint32		bits;
-		float4		element;
+		uint32 bits;
+		float4 element;
 
 		if (i % INTERRUPT_STEP == 0)
 			CHECK_FOR_INTERRUPTS();

@@ -40,16 +40,15 @@ PG_FUNCTION_INFO_V1(nbmf_verify_table);
 /* What is found wrong with a value */
 typedef struct Finding
 {
-	char		sqlstate[6];
+	char sqlstate[6];
 	const char *message;
-	const char *detail;			/* or NULL */
+	const char *detail; /* or NULL */
 } Finding;
 
 static bool
 finding_of_status(NbmfStatus status, Finding *finding)
 {
-	int			code = status == NBMF_ERR_RESERVED ?
-		ERRCODE_FEATURE_NOT_SUPPORTED : ERRCODE_DATA_CORRUPTED;
+	int code = status == NBMF_ERR_RESERVED ? ERRCODE_FEATURE_NOT_SUPPORTED : ERRCODE_DATA_CORRUPTED;
 
 	if (status == NBMF_OK)
 		return false;
@@ -81,7 +80,7 @@ check_toasted(Datum datum, Finding *finding)
 	}
 	PG_CATCH();
 	{
-		ErrorData  *error;
+		ErrorData *error;
 
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
@@ -93,8 +92,7 @@ check_toasted(Datum datum, Finding *finding)
 		/* what is not about the data is not ours to swallow */
 		if (ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_TO_CATEGORY(ERRCODE_DATA_CORRUPTED))
 			ReThrowError(error);
-		strlcpy(finding->sqlstate, unpack_sql_state(error->sqlerrcode),
-				sizeof(finding->sqlstate));
+		strlcpy(finding->sqlstate, unpack_sql_state(error->sqlerrcode), sizeof(finding->sqlstate));
 		finding->message = error->message;
 		finding->detail = error->detail;
 		bad = true;
@@ -111,17 +109,17 @@ check_toasted(Datum datum, Finding *finding)
 static bool
 inside_tuple(TupleTableSlot *slot, Datum datum)
 {
-	char	   *value = DatumGetPointer(datum);
-	bool		should_free;
-	HeapTuple	tuple = ExecFetchSlotHeapTuple(slot, false, &should_free);
-	char	   *end = (char *) tuple->t_data + tuple->t_len;
+	char *value = DatumGetPointer(datum);
+	bool should_free;
+	HeapTuple tuple = ExecFetchSlotHeapTuple(slot, false, &should_free);
+	char *end = (char *) tuple->t_data + tuple->t_len;
 
 	if (value < (char *) tuple->t_data || value >= end)
-		return should_free;		/* a copy: nothing to compare with */
+		return should_free; /* a copy: nothing to compare with */
 	if (VARATT_IS_1B(value) || VARATT_IS_1B_E(value))
 		return value + VARSIZE_ANY(value) <= end;
 	return end - value >= VARHDRSZ && VARSIZE_ANY(value) >= VARHDRSZ &&
-		VARSIZE_ANY(value) <= (Size) (end - value);
+		   VARSIZE_ANY(value) <= (Size) (end - value);
 }
 
 static bool
@@ -145,26 +143,25 @@ check_value(TupleTableSlot *slot, Datum datum, Finding *finding)
 static void
 verify_relation(Relation rel, const char *column, ReturnSetInfo *rsinfo)
 {
-	AttrNumber	attnum = get_attnum(RelationGetRelid(rel), column);
+	AttrNumber attnum = get_attnum(RelationGetRelid(rel), column);
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
 	TableScanDesc scan = table_beginscan_strat(rel, GetActiveSnapshot(), 0, NULL, true, true);
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
-												  "nbmf_verify_table value",
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "nbmf_verify_table value",
 												  ALLOCSET_DEFAULT_SIZES);
 
 	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
 	{
 		MemoryContext old = MemoryContextSwitchTo(context);
-		Finding		finding;
-		bool		isnull;
-		Datum		datum;
+		Finding finding;
+		bool isnull;
+		Datum datum;
 
 		CHECK_FOR_INTERRUPTS();
 		datum = slot_getattr(slot, attnum, &isnull);
 		if (!isnull && check_value(slot, datum, &finding))
 		{
-			Datum		values[5];
-			bool		nulls[5] = {0};
+			Datum values[5];
+			bool nulls[5] = {0};
 
 			values[0] = ObjectIdGetDatum(RelationGetRelid(rel));
 			values[1] = PointerGetDatum(&slot->tts_tid);
@@ -188,62 +185,59 @@ verify_relation(Relation rel, const char *column, ReturnSetInfo *rsinfo)
 static void
 check_access(Relation rel, const char *column)
 {
-	Oid			relid = RelationGetRelid(rel);
-	AttrNumber	attnum = get_attnum(relid, column);
+	Oid relid = RelationGetRelid(rel);
+	AttrNumber attnum = get_attnum(relid, column);
 
-	if (rel->rd_rel->relkind != RELKIND_RELATION &&
-		rel->rd_rel->relkind != RELKIND_MATVIEW &&
+	if (rel->rd_rel->relkind != RELKIND_RELATION && rel->rd_rel->relkind != RELKIND_MATVIEW &&
 		rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("\"%s\" is not a table or materialized view",
-						RelationGetRelationName(rel))));
+		ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
+						errmsg("\"%s\" is not a table or materialized view",
+							   RelationGetRelationName(rel))));
 	if (attnum == InvalidAttrNumber)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_COLUMN),
-				 errmsg("column \"%s\" of relation \"%s\" does not exist",
-						column, RelationGetRelationName(rel))));
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN),
+						errmsg("column \"%s\" of relation \"%s\" does not exist", column,
+							   RelationGetRelationName(rel))));
 	if (pg_class_aclcheck(relid, GetUserId(), ACL_SELECT) != ACLCHECK_OK &&
 		pg_attribute_aclcheck(relid, attnum, GetUserId(), ACL_SELECT) != ACLCHECK_OK)
 		aclcheck_error(ACLCHECK_NO_PRIV, get_relkind_objtype(rel->rd_rel->relkind),
 					   RelationGetRelationName(rel));
 	if (check_enable_rls(relid, InvalidOid, true) == RLS_ENABLED)
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("cannot verify table \"%s\" under row-level security",
-						RelationGetRelationName(rel)),
-				 errhint("Run nbmf_verify_table() as the table's owner or a role with BYPASSRLS.")));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("cannot verify table \"%s\" under row-level security",
+					RelationGetRelationName(rel)),
+			 errhint("Run nbmf_verify_table() as the table's owner or a role with BYPASSRLS.")));
 }
 
 Datum
 nbmf_verify_table(PG_FUNCTION_ARGS)
 {
-	Oid			relid = PG_GETARG_OID(0);
-	char	   *column = NameStr(*PG_GETARG_NAME(1));
-	Oid			type;
-	Relation	rel;
-	List	   *children;
-	ListCell   *lc;
+	Oid relid = PG_GETARG_OID(0);
+	char *column = NameStr(*PG_GETARG_NAME(1));
+	Oid type;
+	Relation rel;
+	List *children;
+	ListCell *lc;
 
 	InitMaterializedSRF(fcinfo, 0);
 	rel = relation_open(relid, AccessShareLock);
 	check_access(rel, column);
 	type = get_atttype(relid, get_attnum(relid, column));
 	if (!nbmf_is_type(getBaseType(type)))
-		ereport(ERROR,
-				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("column \"%s\" of relation \"%s\" is of type %s, not nbmf",
-						column, RelationGetRelationName(rel), format_type_be(type))));
+		ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
+						errmsg("column \"%s\" of relation \"%s\" is of type %s, not nbmf", column,
+							   RelationGetRelationName(rel), format_type_be(type))));
 
 	children = find_all_inheritors(relid, AccessShareLock, NULL);
-	foreach(lc, children)
+	foreach (lc, children)
 	{
-		Relation	child = relation_open(lfirst_oid(lc), NoLock);
+		Relation child = relation_open(lfirst_oid(lc), NoLock);
 
-		if (RELKIND_HAS_TABLE_AM(child->rd_rel->relkind) &&
-			!RELATION_IS_OTHER_TEMP(child))
+		if (RELKIND_HAS_TABLE_AM(child->rd_rel->relkind) && !RELATION_IS_OTHER_TEMP(child))
 			verify_relation(child, column, (ReturnSetInfo *) fcinfo->resultinfo);
-		relation_close(child, AccessShareLock);
+		/* find_all_inheritors has locked all but the parent */
+		relation_close(child, lfirst_oid(lc) == relid ? NoLock : AccessShareLock);
 	}
 	relation_close(rel, AccessShareLock);
 	return (Datum) 0;

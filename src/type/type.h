@@ -16,9 +16,9 @@
 typedef struct varlena Nbmf;
 
 /* Whole values, with a 1-byte or 4-byte header */
-#define DatumGetNbmfPP(d)		((Nbmf *) PG_DETOAST_DATUM_PACKED(d))
-#define PG_GETARG_NBMF_PP(n)	DatumGetNbmfPP(PG_GETARG_DATUM(n))
-#define PG_RETURN_NBMF_P(x)		PG_RETURN_POINTER(x)
+#define DatumGetNbmfPP(d)    ((Nbmf *) PG_DETOAST_DATUM_PACKED(d))
+#define PG_GETARG_NBMF_PP(n) DatumGetNbmfPP(PG_GETARG_DATUM(n))
+#define PG_RETURN_NBMF_P(x)  PG_RETURN_POINTER(x)
 
 /*
  * nbmf_value.c
@@ -64,6 +64,6 @@ nbmf_typmod_level(int32 typmod)
 }
 
 extern NbmfMode nbmf_mode_from_name(const char *name);
-extern int	nbmf_check_level(int level);
+extern int nbmf_check_level(int level);
 
-#endif							/* NBMF_TYPE_H */
+#endif /* NBMF_TYPE_H */

@@ -182,7 +182,8 @@ nbmf_build()
 	libdir=$NBMF_SCRATCH/stage$("$NBMF_PG_CONFIG" --pkglibdir)
 	{
 		echo "dynamic_library_path = '$libdir:\$libdir'"
-		if nbmf_user postgres --describe-config | grep -q '^extension_destdir'; then
+		# no grep -q: under pipefail the server's SIGPIPE would say "not found"
+		if nbmf_user postgres --describe-config | grep '^extension_destdir' >/dev/null; then
 			echo "extension_destdir = '$NBMF_SCRATCH/stage'"
 		elif [ "$(nbmf_version_of "$NBMF_PG_CONFIG")" -ge 18 ]; then
 			echo "extension_control_path = '$NBMF_SCRATCH/stage$("$NBMF_PG_CONFIG" --sharedir):\$system'"
