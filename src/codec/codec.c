@@ -103,6 +103,7 @@ nbmf_decode(NbmfWorkspace *ws, const void *frame, size_t frame_len, void *conten
 			break;
 		case NBMF_CODEC_ZSTD:
 		case NBMF_CODEC_ZSTD_BLOCK:
+		case NBMF_CODEC_ZSTD_BLOCKS:
 			status = nbmf_zstd_decode(ws, header->codec, payload, header->payload_len, content,
 									  header->raw_len);
 			break;
@@ -160,14 +161,20 @@ nbmf_codec_name(NbmfCodec codec)
 			return "zstd";
 		case NBMF_CODEC_ZSTD_BLOCK:
 			return "zstd_block";
+		case NBMF_CODEC_ZSTD_BLOCKS:
+			return "zstd_blocks";
 		case NBMF_CODEC_DICT:
 			return "dict";
 		case NBMF_CODEC_DICT_BLOCK:
 			return "dict_block";
-		case NBMF_CODEC_DICT_BASE:
-			return "dict_base";
-		case NBMF_CODEC_DICT_BASE_BLOCK:
-			return "dict_base_block";
+		case NBMF_CODEC_DICT_BLOCKS:
+			return "dict_blocks";
+		case NBMF_CODEC_BASE:
+			return "base";
+		case NBMF_CODEC_BASE_BLOCK:
+			return "base_block";
+		case NBMF_CODEC_BASE_BLOCKS:
+			return "base_blocks";
 		case NBMF_CODEC_NEURAL:
 			return "neural";
 		case NBMF_CODEC_NEURAL_BASE:

@@ -54,17 +54,20 @@ typedef enum NbmfTier
 /* How the payload was made.  Four bits on disk; see docs/format.md. */
 typedef enum NbmfCodec
 {
-	NBMF_CODEC_STORED = 0,     /* the content itself */
-	NBMF_CODEC_ZSTD = 1,       /* a magicless zstd frame */
-	NBMF_CODEC_ZSTD_BLOCK = 2, /* the body of one compressed zstd block */
+	NBMF_CODEC_STORED = 0,      /* the content itself */
+	NBMF_CODEC_ZSTD = 1,        /* a magicless zstd frame */
+	NBMF_CODEC_ZSTD_BLOCK = 2,  /* the body of one compressed zstd block */
+	NBMF_CODEC_ZSTD_BLOCKS = 3, /* the blocks of a zstd frame, without its header */
 	/* numbers that are taken, but that this version does not write or read */
-	NBMF_CODEC_DICT = 3,
-	NBMF_CODEC_DICT_BLOCK = 4,
-	NBMF_CODEC_DICT_BASE = 5,
-	NBMF_CODEC_DICT_BASE_BLOCK = 6,
-	NBMF_CODEC_NEURAL = 7,
-	NBMF_CODEC_NEURAL_BASE = 8,
-	NBMF_CODEC_VECTOR = 9,
+	NBMF_CODEC_DICT = 4,
+	NBMF_CODEC_DICT_BLOCK = 5,
+	NBMF_CODEC_DICT_BLOCKS = 6,
+	NBMF_CODEC_BASE = 7,
+	NBMF_CODEC_BASE_BLOCK = 8,
+	NBMF_CODEC_BASE_BLOCKS = 9,
+	NBMF_CODEC_NEURAL = 10,
+	NBMF_CODEC_NEURAL_BASE = 11,
+	NBMF_CODEC_VECTOR = 12,
 	/* not a codec: the second byte holds the codec and flags */
 	NBMF_CODEC_EXTENDED = 15
 } NbmfCodec;

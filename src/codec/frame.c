@@ -182,7 +182,7 @@ nbmf_frame_parse(const void *frame, size_t avail, size_t frame_len, NbmfFrame *o
 	out->kind = (NbmfKind) ((first >> KIND_SHIFT) & KIND_MASK);
 	out->tier = (NbmfTier) tier;
 
-	if (tier > NBMF_TIER_L3 || out->codec > NBMF_CODEC_ZSTD_BLOCK)
+	if (tier > NBMF_TIER_L3 || out->codec > NBMF_CODEC_ZSTD_BLOCKS)
 		return NBMF_ERR_RESERVED;
 
 	if (out->codec != NBMF_CODEC_STORED)

@@ -1,6 +1,6 @@
 /*
  * zstd_codec.c
- *		The codecs that libzstd does: a whole frame, or one bare block.
+ *		The codecs that libzstd does: a whole frame, its blocks, or one block.
  *
  * libzstd is asked for magicless frames without content size, checksum and
  * dictionary id: the nbmf frame has its own.  Content up to 128 KB nearly
@@ -9,7 +9,9 @@
  * block header: RFC 8878, 3.1.1.1 and 3.1.1.2) say nothing that the lengths do
  * not say already.  NBMF_CODEC_ZSTD_BLOCK leaves them out and puts an
  * equivalent header back before decoding: at ratio 13 a chat turn is about 45
- * bytes, and five of them are a tenth of the row.
+ * bytes, and five of them are a tenth of the row.  NBMF_CODEC_ZSTD_BLOCKS does
+ * the same for the frame header alone, where a frame has more blocks or one of
+ * another type.  Longer content keeps its frame whole, to be decoded in place.
  */
 #include "codec/codec.h"
 
@@ -32,6 +34,9 @@
 #define FHD_SIZE_2_BASE 256u
 #define FHD_SIZE_4_FROM (65536u + FHD_SIZE_2_BASE)
 
+/* Frame_Header_Descriptor and Window_Descriptor */
+#define FRAME_HEADER_LEN 2
+
 /* Block_Header: Last_Block, Block_Type Compressed_Block, 21 bits of size */
 #define BLOCK_HEADER_LEN 3
 #define BLOCK_LAST       0x01u
@@ -44,7 +49,8 @@
 /* The smallest block that regenerates anything (RLE) has this many bytes */
 #define BLOCK_LEN_MIN (BLOCK_HEADER_LEN + 1)
 
-_Static_assert(NBMF_ZSTD_BLOCK_LEAD == 2 + BLOCK_HEADER_LEN, "what libzstd writes first");
+_Static_assert(NBMF_ZSTD_BLOCK_LEAD == FRAME_HEADER_LEN + BLOCK_HEADER_LEN,
+			   "what libzstd writes first");
 _Static_assert(ZSTD_BLOCKSIZE_MAX == 1 << 17, "RFC 8878, 3.1.1.2.4");
 
 /*
@@ -55,12 +61,12 @@ _Static_assert(ZSTD_BLOCKSIZE_MAX == 1 << 17, "RFC 8878, 3.1.1.2.4");
 size_t
 nbmf_zstd_plausible_len(NbmfCodec codec, size_t payload_len)
 {
-	size_t blocks;
+	size_t blocks = payload_len / BLOCK_LEN_MIN;
 
 	if (codec == NBMF_CODEC_ZSTD_BLOCK)
 		blocks = payload_len > 0 ? 1 : 0;
-	else
-		blocks = payload_len / BLOCK_LEN_MIN;
+	else if (codec == NBMF_CODEC_ZSTD_BLOCKS && blocks > 1)
+		blocks = 1;
 	if (blocks > NBMF_CONTENT_MAX / ZSTD_BLOCKSIZE_MAX)
 		return NBMF_CONTENT_MAX;
 	return blocks * ZSTD_BLOCKSIZE_MAX;
@@ -187,30 +193,39 @@ nbmf_zstd_encode(NbmfWorkspace *ws, const NbmfEncodeParams *params, const void *
 			return status;
 	}
 
-	if (len <= ZSTD_BLOCKSIZE_MAX && dst_len > NBMF_ZSTD_BLOCK_LEAD && dst[0] == FHD_PLAIN &&
-		(dst[2] & (BLOCK_LAST | BLOCK_TYPE_MASK)) == (BLOCK_LAST | BLOCK_COMPRESSED))
+	if (len <= ZSTD_BLOCKSIZE_MAX && dst_len > NBMF_ZSTD_BLOCK_LEAD && dst[0] == FHD_PLAIN)
 	{
-		/* a last block ends the frame, so its size is the rest: nothing lost */
-		*codec = NBMF_CODEC_ZSTD_BLOCK;
-		*payload_len = dst_len - NBMF_ZSTD_BLOCK_LEAD;
-		return NBMF_OK;
+		if ((dst[FRAME_HEADER_LEN] & (BLOCK_LAST | BLOCK_TYPE_MASK)) ==
+			(BLOCK_LAST | BLOCK_COMPRESSED))
+		{
+			/* a last block ends the frame, so its size is the rest: nothing lost */
+			*codec = NBMF_CODEC_ZSTD_BLOCK;
+			*payload_len = dst_len - NBMF_ZSTD_BLOCK_LEAD;
+			return NBMF_OK;
+		}
+		*codec = NBMF_CODEC_ZSTD_BLOCKS;
+		dst += FRAME_HEADER_LEN;
+		dst_len -= FRAME_HEADER_LEN;
 	}
+	else
+		*codec = NBMF_CODEC_ZSTD;
 	if (dst_len > cap)
 		return NBMF_ERR_SPACE;
 	memmove(payload, dst, dst_len);
-	*codec = NBMF_CODEC_ZSTD;
 	*payload_len = dst_len;
 	return NBMF_OK;
 }
 
 /*
- * Put a frame header and a block header in front of a bare block, in
- * ws->block.  The frame is declared as a single segment of the content's
- * length, so that libzstd itself refuses a block that decodes to another
- * length.  Returns the length of the frame, 0 if there is no memory.
+ * Put a frame header in front of bare blocks, or a frame header and a block
+ * header in front of the body of one, in ws->block.  The frame is declared as
+ * a single segment of the content's length, so that libzstd itself refuses
+ * blocks that decode to another length.  Returns the length of the frame, 0 if
+ * there is no memory.
  */
 static size_t
-rebuild_frame(NbmfWorkspace *ws, const uint8_t *block, size_t block_len, size_t len)
+rebuild_frame(NbmfWorkspace *ws, NbmfCodec codec, const uint8_t *block, size_t block_len,
+			  size_t len)
 {
 	uint8_t *p;
 	uint32_t header = BLOCK_LAST | BLOCK_COMPRESSED | (uint32_t) block_len << 3;
@@ -243,8 +258,11 @@ rebuild_frame(NbmfWorkspace *ws, const uint8_t *block, size_t block_len, size_t 
 	}
 	for (; size_bytes > 0; size_bytes--, size >>= 8)
 		*p++ = (uint8_t) size;
-	for (int i = 0; i < BLOCK_HEADER_LEN; i++, header >>= 8)
-		*p++ = (uint8_t) header;
+	if (codec == NBMF_CODEC_ZSTD_BLOCK)
+	{
+		for (int i = 0; i < BLOCK_HEADER_LEN; i++, header >>= 8)
+			*p++ = (uint8_t) header;
+	}
 	memcpy(p, block, block_len);
 	return (size_t) (p - ws->block) + block_len;
 }
@@ -262,11 +280,11 @@ nbmf_zstd_decode(NbmfWorkspace *ws, NbmfCodec codec, const uint8_t *payload, siz
 
 	if (!prepare_dctx(ws))
 		return NBMF_ERR_MEMORY;
-	if (codec == NBMF_CODEC_ZSTD_BLOCK)
+	if (codec != NBMF_CODEC_ZSTD)
 	{
 		if (payload_len > ZSTD_BLOCKSIZE_MAX)
 			return NBMF_ERR_PAYLOAD;
-		src_len = rebuild_frame(ws, payload, payload_len, len);
+		src_len = rebuild_frame(ws, codec, payload, payload_len, len);
 		if (src_len == 0)
 			return NBMF_ERR_MEMORY;
 		src = ws->block;

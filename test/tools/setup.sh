@@ -213,6 +213,7 @@ nbmf_server()
 	nbmf_user pg_ctl -D "$data" -l "$data.log" -w start >/dev/null ||
 		{ cat "$data.log" >&2; nbmf_die "the private server does not start"; }
 	export PGHOST=$NBMF_SCRATCH PGUSER=postgres PGPORT=5432 PGDATABASE=postgres
+	export PATH=$NBMF_BIN:$PATH
 	unset PGPASSWORD PGSERVICE PGOPTIONS PGSSLMODE
 }
 
