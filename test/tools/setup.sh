@@ -180,17 +180,19 @@ nbmf_build()
 
 	NBMF_CONF=$NBMF_SCRATCH/nbmf.conf
 	libdir=$NBMF_SCRATCH/stage$("$NBMF_PG_CONFIG" --pkglibdir)
-	{
+	# no grep -q: under pipefail the server's SIGPIPE would say "not found"
+	if nbmf_user postgres --describe-config | grep '^extension_destdir' >/dev/null; then
+		# Debian's servers up to 17
+		echo "extension_destdir = '$NBMF_SCRATCH/stage'"
 		echo "dynamic_library_path = '$libdir:\$libdir'"
-		# no grep -q: under pipefail the server's SIGPIPE would say "not found"
-		if nbmf_user postgres --describe-config | grep '^extension_destdir' >/dev/null; then
-			echo "extension_destdir = '$NBMF_SCRATCH/stage'"
-		elif [ "$(nbmf_version_of "$NBMF_PG_CONFIG")" -ge 18 ]; then
-			echo "extension_control_path = '$NBMF_SCRATCH/stage$("$NBMF_PG_CONFIG" --sharedir):\$system'"
-		else
-			nbmf_root make -s -C "$NBMF_TREE" PG_CONFIG="$NBMF_PG_CONFIG" install >&2
-		fi
-	} >"$NBMF_CONF"
+	elif [ "$(nbmf_version_of "$NBMF_PG_CONFIG")" -ge 18 ]; then
+		echo "extension_control_path = '$NBMF_SCRATCH/stage$("$NBMF_PG_CONFIG" --sharedir):\$system'"
+		echo "dynamic_library_path = '$libdir:\$libdir'"
+	else
+		# a server that looks for extensions in one place only: install there
+		nbmf_say "installing into $("$NBMF_PG_CONFIG" --pkglibdir)"
+		nbmf_root make -s -C "$NBMF_TREE" PG_CONFIG="$NBMF_PG_CONFIG" install >&2
+	fi >"$NBMF_CONF"
 	chmod 644 "$NBMF_CONF"
 }
 
