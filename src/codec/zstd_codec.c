@@ -122,7 +122,6 @@ prepare_dctx(NbmfWorkspace *ws)
 
 /*
  * Compress long content in steps, asking between them whether to stop.
- * Returns libzstd's result: the compressed size or an error code.
  */
 static NbmfStatus
 compress_in_steps(ZSTD_CCtx *cctx, const NbmfEncodeParams *params, const void *content, size_t len,
