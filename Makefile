@@ -30,7 +30,6 @@ ISOLATION_OPTS = --inputdir=$(srcdir)/test --load-extension=nbmf
 
 TAP_TESTS    = 1
 PROVE_TESTS  = test/t/*.pl
-PROVE_FLAGS += -I $(srcdir)/test/t
 
 EXTRA_CLEAN  = $(OBJS:.o=.d) build
 
@@ -40,6 +39,9 @@ override with_llvm = no
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
+
+# (Makefile.global has set this to nothing)
+PROVE_FLAGS += -I $(srcdir)/test/t
 
 -include $(OBJS:.o=.d)
 

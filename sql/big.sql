@@ -16,6 +16,9 @@ SELECT count(*) FROM big a JOIN big b ON a.b = b.b;
 SELECT * FROM nbmf_verify_table('big', 'b');
 DROP TABLE big;
 
+-- one that zstd cannot shrink, then a long one, in one session
+SELECT (nbmf_info(nbmf_encode(sha256('a') || sha256('b')))).codec, length(repeat('x', 2000000)::nbmf::text);
+
 -- 256 MB, by each way in and out
 SELECT length(v::text) = 268435456 AS text, (nbmf_info(v)).raw_bytes, nbmf_verify(v), length(nbmf_out(v)::text) = 268435456 AS out
 FROM (SELECT repeat('0123456789abcdef', 16777216)::nbmf AS v OFFSET 0) s;

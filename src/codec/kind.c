@@ -204,6 +204,8 @@ scan_open(JsonScan *s, bool *empty)
 	bool object = *s->p++ == '{';
 	uint64_t bit = UINT64_C(1) << (s->depth % 64);
 
+	if (s->depth == NBMF_JSON_DEPTH_MAX)
+		return false;
 	skip_space(s);
 	*empty = s->p < s->end && *s->p == (object ? '}' : ']');
 	if (*empty)
@@ -211,8 +213,6 @@ scan_open(JsonScan *s, bool *empty)
 		s->p++;
 		return true;
 	}
-	if (s->depth == NBMF_JSON_DEPTH_MAX)
-		return false;
 	if (object)
 		s->in_object[s->depth / 64] |= bit;
 	else

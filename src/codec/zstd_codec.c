@@ -131,6 +131,8 @@ compress_in_steps(ZSTD_CCtx *cctx, const NbmfEncodeParams *params, const void *c
 	ZSTD_inBuffer in = {.src = content, .size = 0, .pos = 0};
 	size_t result;
 
+	/* ZSTD_compress2 leaves a session behind when its room is too small */
+	ZSTD_CCtx_reset(cctx, ZSTD_reset_session_only);
 	if (ZSTD_isError(ZSTD_CCtx_setPledgedSrcSize(cctx, len)))
 		return NBMF_ERR_MEMORY;
 	do

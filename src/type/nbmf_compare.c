@@ -186,7 +186,7 @@ compute_nbmf_stats(VacAttrStatsP stats, AnalyzeAttrFetchFunc fetch, int samplero
 			continue;
 		total_width += VARSIZE_ANY(DatumGetPointer(datum));
 
-		/* a damaged value is no reason to have no statistics */
+		/* a damaged header is no reason to have no statistics */
 		if (nbmf_value_parse(datum, &frame, &frame_len) != NBMF_OK)
 			frame.checksum = 0;
 		hashes[nonnull++] = frame.checksum;

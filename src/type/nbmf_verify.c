@@ -12,6 +12,7 @@
  */
 #include "postgres.h"
 
+#include "access/detoast.h"
 #include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/table.h"
@@ -116,8 +117,12 @@ inside_tuple(TupleTableSlot *slot, Datum datum)
 
 	if (value < (char *) tuple->t_data || value >= end)
 		return should_free; /* a copy: nothing to compare with */
-	if (VARATT_IS_1B(value) || VARATT_IS_1B_E(value))
-		return value + VARSIZE_ANY(value) <= end;
+
+	/* any other tag would have bytes of the row followed as an address */
+	if (VARATT_IS_1B_E(value))
+		return end - value >= TOAST_POINTER_SIZE && VARTAG_1B_E(value) == VARTAG_ONDISK;
+	if (VARATT_IS_1B(value))
+		return value + VARSIZE_1B(value) <= end;
 	return end - value >= VARHDRSZ && VARSIZE_ANY(value) >= VARHDRSZ &&
 		   VARSIZE_ANY(value) <= (Size) (end - value);
 }

@@ -1,0 +1,339 @@
+# What the TAP tests of nbmf share: servers, documents of every kind and size
+# with their texts as an oracle, and listings that compare whole tables.
+package NbmfTest;
+
+use strict;
+use warnings FATAL => 'all';
+
+use Exporter qw(import);
+use IPC::Run;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+our @EXPORT = qw(
+  @unicode_any
+  @unicode_japanese
+  @unicode_latin1
+  connection
+  create_aliases
+  create_documents
+  finish_session
+  is_same
+  list_documents
+  list_table
+  new_node
+  oracle_of
+  sqlstate_of
+  start_session
+  verify_columns
+);
+
+# Literals in SQL for text outside ASCII, which every encoding of a database
+# that knows the characters turns into its own bytes.
+our @unicode_latin1 = (
+	q{U&'Gr\00fc\00dfe, na\00efve \00c5ngstr\00f6m'},
+	q{U&'{"stra\00dfe": "\00e9t\00e9"}'},
+	q{repeat(U&'pr\00e9f\00e8re ', 3000)});
+our @unicode_japanese = (
+	q{U&'\65e5\672c\8a9e\3067\3059'},
+	q{U&'{"\540d\524d": "\6771\4eac"}'},
+	q{repeat(U&'\4eca\65e5\306f\3002', 3000)});
+our @unicode_any = (
+	@unicode_latin1, @unicode_japanese,
+	q{U&'\+01F600 \+01F9E0 e\0301'},
+	q{U&'["\+01F600", "\feff"]'});
+
+# A server; conf is appended to postgresql.conf, the rest goes to init().
+# The locale is fixed, so that a database may have any encoding.
+sub new_node
+{
+	my ($name, %params) = @_;
+	my $node = PostgreSQL::Test::Cluster->new($name);
+	my $conf = delete $params{conf} // '';
+	my @extra = @{ delete $params{extra} // [] };
+
+	$node->init(extra => [ '-E', 'UTF8', '--locale=C', @extra ], %params);
+	$node->append_conf('postgresql.conf',
+		"log_statement = none\nautovacuum = off\n$conf");
+	return $node;
+}
+
+# The arguments that make psql or pgbench connect
+sub connection
+{
+	my ($node) = @_;
+
+	return ('-h', $node->host, '-p', $node->port);
+}
+
+# Start psql on a script, beside the test; "finish_session" waits for its end
+sub start_session
+{
+	my ($node, $db, $script) = @_;
+	my %session = (in => $script, out => '', err => '');
+
+	$session{run} = IPC::Run::start(
+		[
+			'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1',
+			connection($node), '-d', $db, '-f', '-'
+		],
+		'<',
+		\$session{in},
+		'>',
+		\$session{out},
+		'2>',
+		\$session{err},
+		IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default));
+	$session{run}->pump while length $session{in};
+	return \%session;
+}
+
+# Wait for the end of psql; returns its exit code
+sub finish_session
+{
+	my ($session) = @_;
+
+	$session->{run}->finish;
+	return $session->{run}->full_result >> 8;
+}
+
+# Superuser's aliases that copy the bytes of a varlena: frame_of shows what a
+# value is on disk, frame_as_nbmf puts any bytes there.
+sub create_aliases
+{
+	my ($node, $db) = @_;
+
+	$node->safe_psql(
+		$db, q{
+		CREATE FUNCTION frame_of(nbmf) RETURNS bytea
+			LANGUAGE internal IMMUTABLE STRICT AS 'byteasend';
+		CREATE FUNCTION frame_as_nbmf(bytea) RETURNS nbmf
+			LANGUAGE internal IMMUTABLE STRICT AS 'byteasend';
+	});
+	return;
+}
+
+# Table document (id, kind, body): texts of every kind and of sizes from
+# nothing to megabytes, and the kind that each must have.  It is plain text:
+# what nbmf returns is compared with it.
+sub create_documents
+{
+	my ($node, $db, @unicode) = @_;
+	my $unicode = join(
+		'',
+		map {
+				"INSERT INTO document (kind, body)"
+			  . " SELECT CASE WHEN b ~ '^[\\[{]' THEN 'json' ELSE 'text' END, b"
+			  . " FROM (SELECT $_ AS b) AS u;\n"
+		} @unicode);
+
+	$node->safe_psql($db, <<'SQL' . $unicode);
+		CREATE TABLE document (
+			id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+			kind text NOT NULL,
+			body text NOT NULL);
+
+		-- the first bytes of a sequence that no codec makes smaller
+		CREATE FUNCTION noise(seed int, bytes int) RETURNS bytea LANGUAGE sql AS $$
+			SELECT substr(string_agg(decode(md5(seed || '.' || i), 'hex'), ''
+									 ORDER BY i), 1, bytes)
+			FROM generate_series(0, bytes / 16) AS i
+		$$;
+		CREATE FUNCTION letters(seed int, chars int) RETURNS text LANGUAGE sql AS $$
+			SELECT left(translate(encode(noise(seed, chars), 'base64'), E'\n', ''), chars)
+		$$;
+		CREATE FUNCTION numbers(seed int, n int) RETURNS real[] LANGUAGE sql AS $$
+			SELECT array_agg((sin(i * seed::float8) / (1 + i % 7))::real ORDER BY i)
+			FROM generate_series(1, n) AS i
+		$$;
+
+		-- what is nearly one kind is another
+		INSERT INTO document (kind, body) VALUES
+			('text', ''),
+			('text', ' '),
+			('text', 'a'),
+			('text', 'NULL'),
+			('text', '\N'),
+			('text', '\.'),
+			('text', E'tab\t nl\n cr\r back\\slash "quote" ''quote'', comma'),
+			('text', E'\n'),
+			('text', '-'),
+			('text', '01'),
+			('text', '{1, 2}'),
+			('text', '{1.0}'),
+			('text', '{1e39}'),
+			('text', '{NULL}'),
+			('text', '{1,2'),
+			('text', '\xABCD'),
+			('text', '\xabc'),
+			('text', '"open'),
+			('text', '{"a": 1,}'),
+			('text', repeat('[', 4097) || '1' || repeat(']', 4097)),
+			('json', repeat('[', 4096) || '1' || repeat(']', 4096)),
+			('json', 'null'),
+			('json', '0'),
+			('json', '-1.5e+300'),
+			('json', '"NaN"'),
+			('json', '{}'),
+			('json', '[]'),
+			('json', '[1,2]'),
+			('json', E' {"b" : 1,\t"a": 2,\r\n "b": 3 } '),
+			('json', '"\u00e9 \ud83d\ude00 \\ \/"'),
+			('json', '12345678901234567890.123456789012345678901234567890'),
+			('bytea', '\x'),
+			('bytea', '\x00'),
+			('bytea', '\x5c786162'),
+			('vector', '{1}'),
+			('vector', '{-0}'),
+			('vector', '{0.1,-2,3e+20,1e-45}'),
+			('vector', '{NaN,Infinity,-Infinity}');
+
+		-- sizes around those where headers change, and where TOAST begins; what
+		-- cannot be compressed comes first, and must do no harm to the rest
+		INSERT INTO document (kind, body)
+			SELECT 'bytea', noise(n, n)::text
+			FROM unnest('{1,16,121,122,2000,100000,300000}'::int[]) AS n;
+		INSERT INTO document (kind, body)
+			SELECT 'text', repeat('the quick brown fox ', n)
+			FROM unnest('{110000,7000,826,825,100,7,6,2,1}'::int[]) AS n;
+		INSERT INTO document (kind, body)
+			SELECT 'text', '.' || letters(n, n - 1)
+			FROM unnest('{15,16,17,120,121,122,126,127,128,500,1995,1996,1997,2030,
+						  5000,20000,131072,131073,1048577,2200000}'::int[]) AS n;
+		INSERT INTO document (kind, body)
+			SELECT 'bytea', decode(repeat('00ff', n), 'hex')::text
+			FROM unnest('{10,1000,300000}'::int[]) AS n;
+		INSERT INTO document (kind, body)
+			SELECT 'vector', numbers(n, n)::text
+			FROM unnest('{3,4,29,30,31,384,768,1536,50000}'::int[]) AS n;
+		INSERT INTO document (kind, body)
+			SELECT 'vector', array_fill(0.5::real, ARRAY[n])::text
+			FROM unnest('{5,4000}'::int[]) AS n;
+
+		-- records
+		INSERT INTO document (kind, body)
+			SELECT 'json', row_to_json(p)::text
+			FROM (SELECT oid, proname, prosrc, prorettype::regtype, proargnames, proacl
+				  FROM pg_proc ORDER BY oid LIMIT 60) AS p;
+		INSERT INTO document (kind, body)
+			SELECT 'json', jsonb_pretty(to_jsonb(c))
+			FROM (SELECT * FROM pg_class ORDER BY oid LIMIT 40) AS c;
+		INSERT INTO document (kind, body)
+			SELECT 'json', json_agg(a)::text
+			FROM (SELECT * FROM pg_attribute ORDER BY attrelid, attnum LIMIT 1000) AS a;
+		INSERT INTO document (kind, body)
+			SELECT 'text', d.description
+			FROM (SELECT description FROM pg_description
+				  ORDER BY classoid, objoid, objsubid LIMIT 40) AS d;
+SQL
+	return;
+}
+
+# A line for each document: what list_documents must return for values that
+# hold all of the document.
+sub oracle_of
+{
+	my ($node, $db) = @_;
+
+	return $node->safe_psql(
+		$db, q{
+		SELECT id, kind, length(body), md5(convert_to(body, 'UTF8'))
+		FROM document ORDER BY id});
+}
+
+# The same of an nbmf column: key, kind, and text, which is too long to be
+# shown whole, as its length and digest.
+sub list_documents
+{
+	my ($node, $db, $table, $column, $key) = @_;
+
+	$key //= 'id';
+	return $node->safe_psql(
+		$db, qq{
+		SELECT $key, nbmf_kind($column), length($column\::text),
+			md5(convert_to($column\::text, 'UTF8'))
+		FROM $table ORDER BY $key});
+}
+
+# Like "is" for listings of many lines, of which only those that differ are
+# worth showing
+sub is_same
+{
+	my ($got, $expected, $name) = @_;
+	my %count;
+	my @differences;
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	return pass($name) if $got eq $expected && $expected ne '';
+
+	$count{$_}++ foreach split /\n/, $got;
+	$count{$_}-- foreach split /\n/, $expected;
+	@differences =
+	  map {
+		($count{$_} > 0 ? 'got:      ' : 'expected: ') . substr($_, 0, 500)
+	  }
+	  grep { $count{$_} != 0 } sort keys %count;
+	splice(@differences, 20, @differences, '...') if @differences > 20;
+	fail($name);
+	diag(
+		join("\n",
+			  @differences
+			? @differences
+			: 'nothing to compare, or in another order'));
+	return 0;
+}
+
+# Any query's result, one line a row, under a search_path
+sub list_table
+{
+	my ($node, $db, $path, $query) = @_;
+
+	return $node->safe_psql($db, "SET search_path = $path;\n$query");
+}
+
+# Run nbmf_verify_table on every nbmf column of the database, those of domains
+# over it included.  Returns how many columns there are and what was found.
+sub verify_columns
+{
+	my ($node, $db) = @_;
+
+	my $columns = q{
+		WITH RECURSIVE nbmf_type AS (
+			SELECT t.oid FROM pg_type AS t, pg_extension AS e
+			WHERE e.extname = 'nbmf' AND t.typname = 'nbmf' AND t.typnamespace = e.extnamespace
+			UNION ALL
+			SELECT t.oid FROM pg_type AS t JOIN nbmf_type AS b ON t.typbasetype = b.oid
+		), nbmf_column AS MATERIALIZED (
+			SELECT c.oid::regclass AS tab, a.attname
+			FROM pg_attribute AS a
+				JOIN pg_class AS c ON c.oid = a.attrelid
+				JOIN nbmf_type AS t ON t.oid = a.atttypid
+			WHERE c.relkind IN ('r', 'm') AND NOT a.attisdropped
+		)};
+
+	return split /\n/, $node->safe_psql(
+		$db, qq{
+		SELECT set_config('search_path', quote_ident(n.nspname), false) AS path
+		FROM pg_extension AS e JOIN pg_namespace AS n ON n.oid = e.extnamespace
+		WHERE e.extname = 'nbmf' \\gset
+		$columns SELECT count(*) FROM nbmf_column;
+		$columns SELECT c.tab, c.attname, v.*
+		FROM nbmf_column AS c, nbmf_verify_table(c.tab, c.attname) AS v
+		ORDER BY c.tab::text, c.attname, v.ctid;
+	});
+}
+
+# Run SQL that is to fail; returns the SQLSTATE, or "none" if it did not fail
+sub sqlstate_of
+{
+	my ($node, $db, $sql, @params) = @_;
+	my ($ret, $out, $err) = $node->psql($db, $sql,
+		extra_params => [ '-v', 'VERBOSITY=sqlstate', @params ]);
+
+	return 'none' if $ret == 0;
+	return $1 if $err =~ /(?:ERROR|FATAL|PANIC):\s+([0-9A-Z]{5})\b/;
+	return $err;
+}
+
+1;
