@@ -42,6 +42,7 @@
 #define BLOCK_LAST       0x01u
 #define BLOCK_TYPE_MASK  0x06u
 #define BLOCK_COMPRESSED 0x04u
+#define BLOCK_RLE        0x02u
 
 /* Longest header that decoding a block puts in front of it */
 #define BLOCK_LEAD_MAX (1 + 4 + BLOCK_HEADER_LEN)
@@ -269,6 +270,35 @@ rebuild_frame(NbmfWorkspace *ws, NbmfCodec codec, const uint8_t *block, size_t b
 }
 
 /*
+ * Do the blocks end exactly where the payload does?
+ *
+ * libzstd would take what is left for another frame, and libzstd 1.5.4 looks
+ * for its magic number without asking whether there are four bytes.
+ */
+static bool
+blocks_are_whole(const uint8_t *p, size_t len)
+{
+	for (;;)
+	{
+		uint32_t header;
+		size_t size;
+
+		if (len < BLOCK_HEADER_LEN)
+			return false;
+		header = p[0] | (uint32_t) p[1] << 8 | (uint32_t) p[2] << 16;
+		size = (header & BLOCK_TYPE_MASK) == BLOCK_RLE ? 1 : header >> 3;
+		p += BLOCK_HEADER_LEN;
+		len -= BLOCK_HEADER_LEN;
+		if (size > len)
+			return false;
+		p += size;
+		len -= size;
+		if (header & BLOCK_LAST)
+			return len == 0;
+	}
+}
+
+/*
  * Decompress payload to exactly len bytes of content.
  */
 NbmfStatus
@@ -281,9 +311,16 @@ nbmf_zstd_decode(NbmfWorkspace *ws, NbmfCodec codec, const uint8_t *payload, siz
 
 	if (!prepare_dctx(ws))
 		return NBMF_ERR_MEMORY;
-	if (codec != NBMF_CODEC_ZSTD)
+	if (codec == NBMF_CODEC_ZSTD)
 	{
-		if (payload_len > ZSTD_BLOCKSIZE_MAX)
+		if (payload_len < FRAME_HEADER_LEN || payload[0] != FHD_PLAIN ||
+			!blocks_are_whole(payload + FRAME_HEADER_LEN, payload_len - FRAME_HEADER_LEN))
+			return NBMF_ERR_PAYLOAD;
+	}
+	else
+	{
+		if (payload_len > ZSTD_BLOCKSIZE_MAX ||
+			(codec == NBMF_CODEC_ZSTD_BLOCKS && !blocks_are_whole(payload, payload_len)))
 			return NBMF_ERR_PAYLOAD;
 		src_len = rebuild_frame(ws, codec, payload, payload_len, len);
 		if (src_len == 0)
