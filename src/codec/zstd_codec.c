@@ -132,8 +132,6 @@ compress_in_steps(ZSTD_CCtx *cctx, const NbmfEncodeParams *params, const void *c
 	ZSTD_inBuffer in = {.src = content, .size = 0, .pos = 0};
 	size_t result;
 
-	/* ZSTD_compress2 leaves a session behind when its room is too small */
-	ZSTD_CCtx_reset(cctx, ZSTD_reset_session_only);
 	if (ZSTD_isError(ZSTD_CCtx_setPledgedSrcSize(cctx, len)))
 		return NBMF_ERR_MEMORY;
 	do
@@ -181,6 +179,10 @@ nbmf_zstd_encode(NbmfWorkspace *ws, const NbmfEncodeParams *params, const void *
 	if (len <= NBMF_CHUNK)
 	{
 		dst_len = ZSTD_compress2(ws->cctx, dst, dst_cap, content, len);
+
+		/* it leaves a session behind when its room is too small */
+		if (ZSTD_isError(dst_len))
+			ZSTD_CCtx_reset(ws->cctx, ZSTD_reset_session_only);
 		if (ZSTD_getErrorCode(dst_len) == ZSTD_error_dstSize_tooSmall)
 			return NBMF_ERR_SPACE;
 		if (ZSTD_isError(dst_len))
