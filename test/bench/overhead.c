@@ -8,8 +8,13 @@
  * content size, checksum and dictionary id), and the difference; for
  * incompressible content, the excess over the content.
  *
+ * With an argument, the documents are the lines of standard input that are
+ * shorter than 64 KB, and there is one row for all of them, which the argument
+ * names: how many, the mean and the largest overhead, and how many are over 10.
+ *
  * Needs no server: it links src/codec and libzstd, as test/bench/run does.
  */
+#define _POSIX_C_SOURCE 200809L /* for getline */
 #define ZSTD_STATIC_LINKING_ONLY
 #include <stdio.h>
 #include <stdlib.h>
@@ -115,20 +120,41 @@ plain_size(ZSTD_CCtx *cctx, const char *content, size_t len)
 	return n;
 }
 
-int
-main(void)
+static void
+report_lines(NbmfWorkspace *ws, ZSTD_CCtx *cctx, const char *name)
+{
+	char *line = NULL;
+	size_t cap = 0;
+	ssize_t got;
+	long docs = 0;
+	long over = 0;
+	long total = 0;
+	long most = 0;
+
+	while ((got = getline(&line, &cap, stdin)) > 0)
+	{
+		size_t len = (size_t) got - (line[got - 1] == '\n');
+		long overhead;
+
+		if (len == 0 || len >= 64 * 1024)
+			continue;
+		overhead = (long) value_size(ws, line, len) - (long) plain_size(cctx, line, len);
+		docs++;
+		total += overhead;
+		over += overhead > 10;
+		if (overhead > most)
+			most = overhead;
+	}
+	free(line);
+	if (docs > 0)
+		printf("| %s | %ld | %.1f | %ld | %ld |\n", name, docs, (double) total / (double) docs,
+			   most, over);
+}
+
+static void
+report_sizes(NbmfWorkspace *ws, ZSTD_CCtx *cctx)
 {
 	static const size_t size[] = {20, 150, 1024, 16 * 1024, 64 * 1024 - 1, 1024 * 1024};
-	NbmfWorkspace ws = {0};
-	ZSTD_CCtx *cctx = ZSTD_createCCtx();
-
-	if (cctx == NULL)
-		fail("out of memory");
-	ZSTD_CCtx_setParameter(cctx, ZSTD_c_compressionLevel, LEVEL);
-	ZSTD_CCtx_setParameter(cctx, ZSTD_c_format, ZSTD_f_zstd1_magicless);
-	ZSTD_CCtx_setParameter(cctx, ZSTD_c_contentSizeFlag, 0);
-	ZSTD_CCtx_setParameter(cctx, ZSTD_c_checksumFlag, 0);
-	ZSTD_CCtx_setParameter(cctx, ZSTD_c_dictIDFlag, 0);
 
 	printf("| content bytes | nbmf value bytes | plain zstd bytes | overhead"
 		   " | random content: value bytes | excess |\n");
@@ -145,14 +171,33 @@ main(void)
 			fail("out of memory");
 		random_state = 1 + i;
 		fill_compressible(content, len);
-		value = value_size(&ws, content, len);
+		value = value_size(ws, content, len);
 		plain = plain_size(cctx, content, len);
 		fill_random(content, len);
-		stored = value_size(&ws, content, len);
+		stored = value_size(ws, content, len);
 		printf("| %zu | %zu | %zu | %+ld | %zu | %+ld |\n", len, value, plain,
 			   (long) value - (long) plain, stored, (long) stored - (long) len);
 		free(content);
 	}
+}
+
+int
+main(int argc, char **argv)
+{
+	NbmfWorkspace ws = {0};
+	ZSTD_CCtx *cctx = ZSTD_createCCtx();
+
+	if (cctx == NULL)
+		fail("out of memory");
+	ZSTD_CCtx_setParameter(cctx, ZSTD_c_compressionLevel, LEVEL);
+	ZSTD_CCtx_setParameter(cctx, ZSTD_c_format, ZSTD_f_zstd1_magicless);
+	ZSTD_CCtx_setParameter(cctx, ZSTD_c_contentSizeFlag, 0);
+	ZSTD_CCtx_setParameter(cctx, ZSTD_c_checksumFlag, 0);
+	ZSTD_CCtx_setParameter(cctx, ZSTD_c_dictIDFlag, 0);
+	if (argc > 1)
+		report_lines(&ws, cctx, argv[1]);
+	else
+		report_sizes(&ws, cctx);
 	ZSTD_freeCCtx(cctx);
 	nbmf_workspace_free(&ws);
 	return 0;

@@ -103,7 +103,12 @@ decode(const uint8_t *frame, size_t frame_len, const Sample *s, NbmfFrame *heade
 
 	*same = false;
 	if (status != NBMF_OK)
+	{
+		/* a caller who does not parse first is told the same */
+		CHECK(nbmf_decode(&ws, frame, frame_len, NULL, 0, header) == status, "%s: status %d",
+			  s->name, (int) status);
 		return status;
+	}
 	/* long declared lengths are possible, but would make the tests slow */
 	if (header->raw_len > 8000000)
 		return NBMF_ERR_LENGTH;
@@ -468,6 +473,32 @@ payloads_by_hand(void)
 		 "abcd",
 		 9,
 		 {0x20, 0x05, 0x21, 0, 0, 'a', 'b', 'c', 'd'}},
+		{"content size that is right",
+		 NBMF_CODEC_ZSTD,
+		 NBMF_ERR_PAYLOAD,
+		 "abcd",
+		 9,
+		 {0x20, 0x04, 0x21, 0, 0, 'a', 'b', 'c', 'd'}},
+		{"no frame", NBMF_CODEC_ZSTD, NBMF_ERR_PAYLOAD, "", 0, {0}},
+		{"half a frame header", NBMF_CODEC_ZSTD, NBMF_ERR_PAYLOAD, "", 1, {0x00}},
+		{"two frames",
+		 NBMF_CODEC_ZSTD,
+		 NBMF_ERR_PAYLOAD,
+		 "abcd",
+		 14,
+		 {0x00, 0x00, 0x11, 0, 0, 'a', 'b', 0x00, 0x00, 0x11, 0, 0, 'c', 'd'}},
+		{"skippable frame behind",
+		 NBMF_CODEC_ZSTD,
+		 NBMF_ERR_PAYLOAD,
+		 "abcd",
+		 17,
+		 {0x00, 0x00, 0x21, 0, 0, 'a', 'b', 'c', 'd', 0x50, 0x2a, 0x4d, 0x18, 0, 0, 0, 0}},
+		{"blocks: skippable frame behind",
+		 NBMF_CODEC_ZSTD_BLOCKS,
+		 NBMF_ERR_PAYLOAD,
+		 "abcd",
+		 15,
+		 {0x21, 0, 0, 'a', 'b', 'c', 'd', 0x50, 0x2a, 0x4d, 0x18, 0, 0, 0, 0}},
 		{"magic number",
 		 NBMF_CODEC_ZSTD,
 		 NBMF_ERR_PAYLOAD,
