@@ -18,7 +18,7 @@ PGFILEDESC   = "nbmf - compressed memory for AI agents"
 OBJS = $(patsubst %.c,%.o,$(wildcard src/*.c src/*/*.c))
 
 PG_CPPFLAGS  = -I$(srcdir)/src -DNBMF_VERSION='"$(EXTVERSION)"' -MMD -MP
-PG_CFLAGS    = -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers
+PG_CFLAGS    = -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers -Wno-clobbered
 SHLIB_LINK   = -lzstd -lcrypto
 
 # PostgreSQL 15 looks for the expected output in expected/ beside sql/ only

@@ -12,7 +12,11 @@ SELECT nbmf_kind('abc'::text::nbmf), nbmf_kind('{"a":  1}'::json::nbmf), nbmf_ki
 
 -- between kinds
 SELECT 'abc'::nbmf::bytea, '{1,2}'::nbmf::bytea, '\x414243'::nbmf::text, '{1,2}'::nbmf::text, '[1, 2.5]'::nbmf::real[], '[]'::nbmf::real[];
-SELECT 'abc'::nbmf::json;
+-- json of the other kinds is what to_json gives for their types; the server
+-- asks this cast for rows
+SELECT 'abc'::nbmf::json, E'{"a": 1,\n "b": tru}'::nbmf::json, '{1,-2.5,NaN,Infinity}'::nbmf::json;
+SELECT to_json(v), to_jsonb(v), to_jsonb(ROW(v)), jsonb_build_object('v', v) FROM unnest(ARRAY['{"a":  1}', 'note', '\x01', '{1,2}', '42']::nbmf[]) v;
+SELECT json_agg(v) FROM unnest(ARRAY['{"a":  1}', 'note', NULL]::nbmf[]) v;
 SELECT 'abc'::nbmf::jsonb;
 SELECT E'{"a": 1,\n "b": tru}'::nbmf::jsonb;
 SELECT '\x00'::nbmf::json;

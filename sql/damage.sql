@@ -30,7 +30,10 @@ FROM (VALUES
     ('content',           '\x00990977ad616264'),
     ('cut',               '\x00990977ad6162'),
     ('longer',            '\x00990977ad61626300'),
-    ('codec 4',           '\x04990977ad616263'),
+    ('codec 7',           '\x07990977ad616263'),
+    ('missing object',    '\x057f200000000000001122'),
+    ('object 0',          '\x0500200000000000001122'),
+    ('cut in object',     '\x05f0'),
     ('codec 15',          '\x0f990977ad616263'),
     ('tier 3',            '\xc0990977ad616263'),
     ('tier 2, a value',   '\x80990977ad616263'),
@@ -90,7 +93,8 @@ SELECT forge('\x00') = 'abc';
 SELECT nbmf_hash(forge('\x00'));
 SELECT nbmf_info(forge('\x01f80000000000000000'));
 SELECT nbmf_digest(forge('\x00980977ad616263'));
-SELECT nbmf_send(forge('\x04990977ad616263'));
+SELECT nbmf_send(forge('\x07990977ad616263'));
+SELECT forge('\x057f200000000000001122')::text;
 SELECT forge('\x00980977ad616263')::nbmf(lossless, 19);
 SELECT forge('\x00980977ad616263')::real[];
 

@@ -40,6 +40,14 @@ CREATE DOMAIN note AS nbmf;
 CREATE TABLE with_domain (n note);
 INSERT INTO with_domain VALUES ('a');
 SELECT count(*) FROM nbmf_verify_table('with_domain', 'n');
+-- a column added since, whose default stands in the catalog
+CREATE TABLE added (i int);
+INSERT INTO added VALUES (1), (2);
+ALTER TABLE added ADD b nbmf DEFAULT 'plain';
+INSERT INTO added VALUES (3);
+SELECT * FROM nbmf_verify_table('added', 'b');
+SELECT count(*) FROM added WHERE b = 'plain';
+DROP TABLE added;
 SELECT * FROM nbmf_verify_table('part', 'id');
 SELECT * FROM nbmf_verify_table('part', 'none');
 SELECT * FROM nbmf_verify_table('part', 'ctid');

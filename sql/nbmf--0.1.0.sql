@@ -227,6 +227,13 @@ COMMENT ON FUNCTION nbmf_extract_path_text(nbmf, text[]) IS 'implementation of #
 CREATE OPERATOR #>> (LEFTARG = nbmf, RIGHTARG = text[], FUNCTION = nbmf_extract_path_text);
 COMMENT ON OPERATOR #>> (nbmf, text[]) IS 'get value at path as text';
 
+CREATE FUNCTION nbmf_concat(nbmf, nbmf) RETURNS jsonb
+    AS 'MODULE_PATHNAME', 'nbmf_concat' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 200;
+COMMENT ON FUNCTION nbmf_concat(nbmf, nbmf) IS 'implementation of || operator';
+
+CREATE OPERATOR || (LEFTARG = nbmf, RIGHTARG = nbmf, FUNCTION = nbmf_concat);
+COMMENT ON OPERATOR || (nbmf, nbmf) IS 'concatenate JSON, as for jsonb';
+
 --
 -- Functions on values
 --
@@ -251,10 +258,14 @@ CREATE FUNCTION nbmf_encode(value real[], mode text DEFAULT 'lossless', level in
     AS 'MODULE_PATHNAME', 'nbmf_encode_floats' LANGUAGE C IMMUTABLE PARALLEL SAFE COST 200;
 COMMENT ON FUNCTION nbmf_encode(real[], text, integer) IS 'encode real[] in the given mode, at a zstd level from 1 to 22 (null: nbmf.zstd_level)';
 
+CREATE FUNCTION nbmf_encode(value nbmf, mode text DEFAULT 'lossless', level integer DEFAULT NULL) RETURNS nbmf
+    AS 'MODULE_PATHNAME', 'nbmf_encode_nbmf' LANGUAGE C IMMUTABLE PARALLEL SAFE COST 200;
+COMMENT ON FUNCTION nbmf_encode(nbmf, text, integer) IS 'encode nbmf in the given mode, at a zstd level from 1 to 22 (null: nbmf.zstd_level)';
+
 CREATE FUNCTION nbmf_info(value nbmf,
     OUT kind text, OUT mode text, OUT tier text, OUT codec text,
     OUT raw_bytes bigint, OUT stored_bytes bigint, OUT ratio double precision,
-    OUT checksum text, OUT flags text[])
+    OUT checksum text, OUT flags text[], OUT object integer)
     AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 2;
 COMMENT ON FUNCTION nbmf_info(nbmf) IS 'what the header of a value says; decodes nothing';
 
@@ -303,3 +314,174 @@ COMMENT ON FUNCTION pg_stat_nbmf_reset() IS 'set the counters of this database t
 REVOKE ALL ON FUNCTION nbmf_stat(), pg_stat_nbmf_reset() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION nbmf_stat() TO pg_read_all_stats;
 GRANT SELECT ON pg_stat_nbmf TO pg_read_all_stats;
+
+--
+-- Administration: classes, attached columns, shared objects
+--
+
+CREATE SCHEMA nbmf;
+COMMENT ON SCHEMA nbmf IS 'administration of nbmf columns';
+GRANT USAGE ON SCHEMA nbmf TO PUBLIC;
+
+CREATE TABLE nbmf.class (
+    name       name PRIMARY KEY,
+    mode       text NOT NULL DEFAULT 'lossless' CHECK (mode IN ('lossless', 'semantic')),
+    share      text NOT NULL DEFAULT 'column' CHECK (share IN ('column', 'tenant', 'none')),
+    l1_level   integer NOT NULL DEFAULT 3 CHECK (l1_level BETWEEN 1 AND 22),
+    l2_level   integer NOT NULL DEFAULT 15 CHECK (l2_level BETWEEN 1 AND 22),
+    edge_only  boolean NOT NULL DEFAULT false,
+    preset     boolean NOT NULL DEFAULT false
+);
+COMMENT ON TABLE nbmf.class IS 'what is asked for values of a class; changes affect new values only';
+COMMENT ON COLUMN nbmf.class.mode IS 'lossless, or semantic: later versions may then lose within a bound';
+COMMENT ON COLUMN nbmf.class.share IS 'who trains with whom: column (all tenants), tenant (each alone), none';
+COMMENT ON COLUMN nbmf.class.l1_level IS 'zstd level for new values';
+COMMENT ON COLUMN nbmf.class.l2_level IS 'zstd level for values that have aged';
+COMMENT ON COLUMN nbmf.class.edge_only IS 'shared objects are not dumped and never leave the server process';
+COMMENT ON COLUMN nbmf.class.preset IS 'as the extension made it';
+
+INSERT INTO nbmf.class (name, mode, share, edge_only, preset) VALUES
+    ('general',       'lossless', 'column', false, true),
+    ('legal',         'lossless', 'tenant', true,  true),
+    ('finance',       'lossless', 'tenant', true,  true),
+    ('pii',           'lossless', 'tenant', true,  true),
+    ('chat',          'semantic', 'column', false, true),
+    ('ops_log',       'semantic', 'column', false, true),
+    ('research_note', 'semantic', 'column', false, true);
+
+CREATE SEQUENCE nbmf.attachment_id AS integer;
+COMMENT ON SEQUENCE nbmf.attachment_id IS 'ids of attached columns';
+CREATE TABLE nbmf.attachment (
+    id     integer PRIMARY KEY DEFAULT nextval('nbmf.attachment_id'),
+    class  name NOT NULL,
+    key    text NOT NULL
+);
+COMMENT ON TABLE nbmf.attachment IS 'attached columns; which they are, their triggers say: see nbmf.attached';
+
+CREATE SEQUENCE nbmf.object_id AS integer;
+COMMENT ON SEQUENCE nbmf.object_id IS 'ids of shared objects, never used twice';
+CREATE TABLE nbmf.object (
+    id          integer PRIMARY KEY DEFAULT nextval('nbmf.object_id'),
+    attachment  integer NOT NULL,
+    class       name NOT NULL,
+    tenant      text,
+    edge_only   boolean NOT NULL,
+    payload     bytea NOT NULL,
+    checksum    bigint NOT NULL,
+    ratio       double precision NOT NULL,
+    created_at  timestamptz NOT NULL DEFAULT now()
+) WITH (user_catalog_table = true);
+ALTER TABLE nbmf.object ALTER payload SET STORAGE EXTERNAL;
+CREATE INDEX object_attachment ON nbmf.object (attachment, class, tenant, id);
+
+
+CREATE FUNCTION nbmf.notify_settings() RETURNS trigger
+    AS 'MODULE_PATHNAME', 'nbmf_notify_settings' LANGUAGE C;
+COMMENT ON FUNCTION nbmf.notify_settings() IS 'trigger: makes sessions read the settings again';
+CREATE TRIGGER notify_settings AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON nbmf.class
+    EXECUTE FUNCTION nbmf.notify_settings();
+CREATE TRIGGER notify_settings AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON nbmf.attachment
+    EXECUTE FUNCTION nbmf.notify_settings();
+CREATE TRIGGER notify_settings AFTER INSERT ON nbmf.object
+    EXECUTE FUNCTION nbmf.notify_settings();
+
+CREATE FUNCTION nbmf.encode() RETURNS trigger
+    AS 'MODULE_PATHNAME', 'nbmf_encode_row' LANGUAGE C;
+COMMENT ON FUNCTION nbmf.encode() IS 'row trigger of attached columns; made by nbmf.attach()';
+
+CREATE FUNCTION nbmf.attach(relation regclass, "column" name, class name DEFAULT NULL,
+    class_by name DEFAULT NULL, age_by name DEFAULT NULL, tenant_by name DEFAULT NULL,
+    group_by name DEFAULT NULL) RETURNS void
+    AS 'MODULE_PATHNAME', 'nbmf_attach' LANGUAGE C;
+COMMENT ON FUNCTION nbmf.attach(regclass, name, name, name, name, name, name) IS
+    'put a column under care: new values use its dictionary and the settings of their class';
+
+CREATE FUNCTION nbmf.detach(relation regclass, "column" name) RETURNS void
+    AS 'MODULE_PATHNAME', 'nbmf_detach' LANGUAGE C STRICT;
+COMMENT ON FUNCTION nbmf.detach(regclass, name) IS 'undo nbmf.attach(); values stay as they are';
+
+CREATE PROCEDURE nbmf.train(relation regclass, "column" name)
+    AS 'MODULE_PATHNAME', 'nbmf_train' LANGUAGE C;
+COMMENT ON PROCEDURE nbmf.train(regclass, name) IS 'learn dictionaries from a sample of an attached column';
+
+CREATE FUNCTION nbmf.same_frame(nbmf, nbmf) RETURNS boolean
+    AS 'MODULE_PATHNAME', 'nbmf_same_frame' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION nbmf.same_frame(nbmf, nbmf) IS 'whether two values are stored alike, byte for byte';
+
+CREATE PROCEDURE nbmf.maintain(relation regclass DEFAULT NULL, max_runtime interval DEFAULT NULL)
+    AS 'MODULE_PATHNAME', 'nbmf_maintain' LANGUAGE C;
+COMMENT ON PROCEDURE nbmf.maintain(regclass, interval) IS
+    'train what has no dictionary yet, and re-encode values that get smaller by it';
+
+CREATE FUNCTION nbmf_estimate(relation regclass, "column" name, sample integer DEFAULT 5000,
+    OUT rung text, OUT "rows" bigint, OUT raw_bytes bigint, OUT bytes bigint,
+    OUT bytes_low bigint, OUT bytes_high bigint, OUT ratio double precision,
+    OUT seconds double precision, OUT command text) RETURNS SETOF record
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE COST 1000000 ROWS 5;
+COMMENT ON FUNCTION nbmf_estimate(regclass, name, integer) IS
+    'what a column would take as nbmf, rung by rung, from a sample of rows; writes nothing';
+
+CREATE FUNCTION nbmf.keep_class() RETURNS trigger
+    AS 'MODULE_PATHNAME', 'nbmf_keep_class' LANGUAGE C;
+COMMENT ON FUNCTION nbmf.keep_class() IS 'trigger: tells classes of users from those of the extension';
+CREATE TRIGGER keep_class BEFORE INSERT OR UPDATE ON nbmf.class
+    FOR EACH ROW EXECUTE FUNCTION nbmf.keep_class();
+
+CREATE FUNCTION nbmf.guard_object() RETURNS trigger
+    AS 'MODULE_PATHNAME', 'nbmf_guard_object' LANGUAGE C;
+COMMENT ON FUNCTION nbmf.guard_object() IS 'trigger: shared objects are never changed or deleted';
+CREATE TRIGGER guard_object BEFORE UPDATE OR DELETE OR TRUNCATE ON nbmf.object
+    EXECUTE FUNCTION nbmf.guard_object();
+ALTER TABLE nbmf.object ENABLE ALWAYS TRIGGER guard_object;
+
+COMMENT ON TABLE nbmf.object IS 'dictionaries that values refer to by id; rows are only ever added';
+COMMENT ON COLUMN nbmf.object.attachment IS 'attached column that it belongs to';
+COMMENT ON COLUMN nbmf.object.class IS 'class of the values that it was learned from, and is for';
+COMMENT ON COLUMN nbmf.object.tenant IS 'tenant of those values; null: all tenants';
+COMMENT ON COLUMN nbmf.object.edge_only IS 'never dumped';
+COMMENT ON COLUMN nbmf.object.payload IS 'a zstd dictionary';
+COMMENT ON COLUMN nbmf.object.checksum IS 'XXH64 of payload, low 32 bits';
+COMMENT ON COLUMN nbmf.object.ratio IS 'content by stored size of documents that it was not learned from';
+
+CREATE FUNCTION nbmf.apply_preset(preset text) RETURNS bigint
+    AS 'MODULE_PATHNAME', 'nbmf_apply_preset' LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION nbmf.apply_preset(text) IS
+    'set the levels of all classes: development, production, high_performance, maximum_compression';
+
+CREATE VIEW nbmf.attached AS
+SELECT t.tgrelid::pg_catalog.regclass AS relation, col.attname AS "column", a.id AS attachment, a.class,
+       class_by.attname AS class_by, age_by.attname AS age_by,
+       tenant_by.attname AS tenant_by, group_by.attname AS group_by,
+       o.dictionaries, o.dictionary_bytes, o.ratio AS ratio_at_training, o.trained_at
+FROM pg_catalog.pg_trigger t
+    CROSS JOIN LATERAL (SELECT pg_catalog.split_part(pg_catalog.encode(t.tgargs, 'escape'), '\000', 1) AS id,
+                               pg_catalog.split_part(pg_catalog.encode(t.tgargs, 'escape'), '\000', 2) AS roles,
+                               pg_catalog.split_part(pg_catalog.encode(t.tgargs, 'escape'), '\000', 3) AS key) arg
+    JOIN nbmf.attachment a ON a.id::pg_catalog.text = arg.id AND a.key = arg.key
+    JOIN pg_catalog.pg_attribute col ON col.attrelid = t.tgrelid AND col.attnum = t.tgattr[0]
+    LEFT JOIN pg_catalog.pg_attribute class_by ON class_by.attrelid = t.tgrelid
+        AND class_by.attnum = t.tgattr[nullif(pg_catalog.strpos(arg.roles, 'c'), 0)]
+    LEFT JOIN pg_catalog.pg_attribute age_by ON age_by.attrelid = t.tgrelid
+        AND age_by.attnum = t.tgattr[nullif(pg_catalog.strpos(arg.roles, 'a'), 0)]
+    LEFT JOIN pg_catalog.pg_attribute tenant_by ON tenant_by.attrelid = t.tgrelid
+        AND tenant_by.attnum = t.tgattr[nullif(pg_catalog.strpos(arg.roles, 't'), 0)]
+    LEFT JOIN pg_catalog.pg_attribute group_by ON group_by.attrelid = t.tgrelid
+        AND group_by.attnum = t.tgattr[nullif(pg_catalog.strpos(arg.roles, 'g'), 0)]
+    LEFT JOIN LATERAL (SELECT count(*) AS dictionaries, sum(pg_catalog.octet_length(payload)) AS dictionary_bytes,
+                              (pg_catalog.array_agg(obj.ratio ORDER BY obj.id DESC))[1] AS ratio,
+                              max(obj.created_at) AS trained_at
+                       FROM nbmf.object obj WHERE obj.attachment = a.id) o ON true
+WHERE t.tgfoid = 'nbmf.encode()'::pg_catalog.regprocedure AND t.tgparentid = 0;
+COMMENT ON VIEW nbmf.attached IS 'attached columns and their dictionaries';
+
+COMMENT ON COLUMN nbmf.attachment.key IS 'stands in the trigger too, which makes sure that it means this row';
+
+GRANT SELECT ON nbmf.class, nbmf.attachment, nbmf.attached TO PUBLIC;
+REVOKE ALL ON nbmf.object FROM PUBLIC;
+
+SELECT pg_catalog.pg_extension_config_dump('nbmf.class', 'WHERE NOT preset');
+SELECT pg_catalog.pg_extension_config_dump('nbmf.attachment', '');
+SELECT pg_catalog.pg_extension_config_dump('nbmf.attachment_id', '');
+SELECT pg_catalog.pg_extension_config_dump('nbmf.object', 'WHERE NOT edge_only');
+SELECT pg_catalog.pg_extension_config_dump('nbmf.object_id', '');
+

@@ -29,6 +29,13 @@ SELECT pg_stat_nbmf_reset();
 SET nbmf.latency_sample = 0;
 SELECT count(b::text) FROM s;
 SELECT values_encoded, values_decoded, compression_ratio, avg_latency_ms, encode_p50_ms, decode_p95_ms, error_rate FROM pg_stat_nbmf;
+-- a lower interval holds at once
+SET nbmf.latency_sample = 1000000;
+SELECT count(b::text) FROM s;
+SET nbmf.latency_sample = 1;
+SELECT pg_stat_nbmf_reset();
+SELECT count(b::text) FROM s;
+SELECT decode_p50_ms > 0 AS timed FROM pg_stat_nbmf;
 SET nbmf.latency_sample = -1;
 RESET nbmf.latency_sample;
 

@@ -16,6 +16,8 @@ CREATE TABLE bad (a nbmf(lossless, -1));
 CREATE TABLE bad (a nbmf(lossless, fast));
 CREATE TABLE bad (a nbmf(lossless, 3, 3));
 CREATE TABLE bad (a nbmf(lossless, 99999999999));
+CREATE TABLE bad (a nbmf(lossless, 1.5));
+SELECT nbmf('abc'::text, 255, false);
 
 -- semantic mode loses nothing in this version, and the value says so
 INSERT INTO t VALUES ('{"n": 1.50 }', '{"n": 1.50 }', '{"n": 1.50 }', '{"n": 1.50 }', '{"n": 1.50 }', ARRAY['{"n": 1.50 }']);
@@ -66,6 +68,9 @@ DROP FUNCTION rewritten;
 -- nbmf_encode says mode and level aloud
 SELECT nbmf_encode('abc'), nbmf_encode('{"a": 1}'::json, 'semantic'), nbmf_encode('{"a": 1}'::jsonb, 'lossless', 19),
        nbmf_encode('\x01'::bytea), nbmf_encode('{1,2}'::real[]), nbmf_encode(value => 'x', level => 5);
+-- of a value: the same value
+SELECT nbmf_encode('{"b":1,  "a":1, "a":2}'::nbmf, 'lossless', 19), nbmf_encode('note'::nbmf, 'lossless', 19), nbmf_encode('\x01'::nbmf);
+SELECT (nbmf_info(nbmf_encode(one, 'lossless', 19))).stored_bytes = (nbmf_info(nineteen)).stored_bytes AS re_encoded FROM l;
 SELECT nbmf_encode(NULL::text) IS NULL AS n, nbmf_encode('a', 'lossless', NULL) AS default_level;
 SELECT nbmf_encode('a', NULL);
 SELECT nbmf_encode('a', 'lossy');

@@ -38,6 +38,20 @@
 #define pg_noreturn __attribute__((noreturn))
 #endif
 
+/* RelationGetPrimaryKeyIndex() learned of deferrable keys in 18 */
+#if PG_VERSION_NUM >= 180000
+#define nbmf_primary_key_index(rel) RelationGetPrimaryKeyIndex(rel, false)
+#else
+#define nbmf_primary_key_index(rel) RelationGetPrimaryKeyIndex(rel)
+#endif
+
+/* Ownership is asked of any kind of object alike since 16 */
+#if PG_VERSION_NUM >= 160000
+#define nbmf_owns_relation(relid) object_ownercheck(RelationRelationId, relid, GetUserId())
+#else
+#define nbmf_owns_relation(relid) pg_class_ownercheck(relid, GetUserId())
+#endif
+
 /* PG_MODULE_MAGIC_EXT, which carries a name and a version, came in 18 */
 #if PG_VERSION_NUM >= 180000
 #define NBMF_MODULE_MAGIC PG_MODULE_MAGIC_EXT(.name = "nbmf", .version = NBMF_VERSION)

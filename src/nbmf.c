@@ -9,6 +9,8 @@
 
 #include "compat.h"
 #include "stats/stats.h"
+#include "store/store.h"
+#include "tier/tier.h"
 #include "type/type.h"
 
 NBMF_MODULE_MAGIC;
@@ -19,6 +21,8 @@ void
 _PG_init(void)
 {
 	nbmf_type_init();
+	nbmf_store_init();
+	nbmf_tier_init();
 	nbmf_stats_init();
 	MarkGUCPrefixReserved("nbmf");
 }

@@ -18,13 +18,14 @@
 #define COMPRESS_LEN_MIN 16
 
 /*
- * Room that nbmf_encode needs for content of raw_len bytes: a stored frame,
- * and as much more as a compressed attempt may write before it is given up.
+ * Room that nbmf_encode needs for content of raw_len bytes: a stored frame, and
+ * as much more as a compressed attempt may write before it is given up.
  */
 size_t
 nbmf_encode_bound(size_t raw_len)
 {
-	return raw_len + nbmf_frame_header_len(NBMF_CODEC_ZSTD, raw_len);
+	return nbmf_frame_header_len(NBMF_CODEC_DICT, NBMF_OBJECT_MAX, raw_len) +
+		   nbmf_zstd_encode_room(raw_len);
 }
 
 /*
@@ -43,6 +44,7 @@ nbmf_encode(NbmfWorkspace *ws, const NbmfEncodeParams *params, const void *conte
 						.checksum = nbmf_checksum(content, len),
 						.raw_len = len,
 						.payload_len = len};
+	uint32_t object = params->dict != NULL ? params->dict->id : 0;
 
 	if (len > NBMF_CONTENT_MAX)
 		return NBMF_ERR_TOO_LARGE;
@@ -51,23 +53,24 @@ nbmf_encode(NbmfWorkspace *ws, const NbmfEncodeParams *params, const void *conte
 
 	if (len >= COMPRESS_LEN_MIN)
 	{
-		size_t header_len = nbmf_frame_header_len(NBMF_CODEC_ZSTD, len);
-		size_t stored_len = nbmf_frame_header_len(NBMF_CODEC_STORED, len) + len;
+		size_t header_len = nbmf_frame_header_len(NBMF_CODEC_ZSTD, object, len);
+		size_t stored_len = nbmf_frame_header_len(NBMF_CODEC_STORED, 0, len) + len;
 		NbmfStatus status;
 
-		/* a payload that does not fit in this room would not be smaller */
 		status = nbmf_zstd_encode(ws, params, content, len, (uint8_t *) frame + header_len,
-								  stored_len - header_len - 1, &header.codec, &header.payload_len);
+								  nbmf_zstd_encode_room(len), &header.codec, &header.payload_len);
 		if (status != NBMF_OK && status != NBMF_ERR_SPACE)
 			return status;
-		if (status == NBMF_ERR_SPACE)
+		if (status == NBMF_OK && header_len + header.payload_len < stored_len)
+			header.object = object;
+		else
 		{
 			header.codec = NBMF_CODEC_STORED;
 			header.payload_len = len;
 		}
 	}
 
-	header.header_len = nbmf_frame_header_len(header.codec, len);
+	header.header_len = nbmf_frame_header_len(header.codec, header.object, len);
 	nbmf_frame_write_header(frame, &header);
 	if (header.codec == NBMF_CODEC_STORED && len > 0)
 		memcpy((uint8_t *) frame + header.header_len, content, len);
@@ -79,12 +82,13 @@ nbmf_encode(NbmfWorkspace *ws, const NbmfEncodeParams *params, const void *conte
  * Decode a frame to content[0 .. header->raw_len).
  *
  * cap must be at least that; callers learn it from nbmf_frame_parse, which
- * has also found it plausible.  Nothing is promised about content's bytes when
- * the result is not NBMF_OK.
+ * has also found it plausible, and which says in header->object which
+ * dictionary must be given, prepared for decoding.  Nothing is promised about
+ * content's bytes when the result is not NBMF_OK.
  */
 NbmfStatus
-nbmf_decode(NbmfWorkspace *ws, const void *frame, size_t frame_len, void *content, size_t cap,
-			NbmfFrame *header)
+nbmf_decode(NbmfWorkspace *ws, const NbmfDict *dict, const void *frame, size_t frame_len,
+			void *content, size_t cap, NbmfFrame *header)
 {
 	NbmfStatus status = nbmf_frame_parse(frame, frame_len, frame_len, header);
 	const uint8_t *payload;
@@ -93,24 +97,15 @@ nbmf_decode(NbmfWorkspace *ws, const void *frame, size_t frame_len, void *conten
 		return status;
 	if (cap < header->raw_len)
 		return NBMF_ERR_SPACE;
+	if (header->object != (dict != NULL ? dict->id : 0))
+		return NBMF_ERR_OBJECT;
 
 	payload = (const uint8_t *) frame + header->header_len;
-	switch (header->codec)
-	{
-		case NBMF_CODEC_STORED:
-			if (header->raw_len > 0)
-				memcpy(content, payload, header->raw_len);
-			break;
-		case NBMF_CODEC_ZSTD:
-		case NBMF_CODEC_ZSTD_BLOCK:
-		case NBMF_CODEC_ZSTD_BLOCKS:
-			status = nbmf_zstd_decode(ws, header->codec, payload, header->payload_len, content,
-									  header->raw_len);
-			break;
-		default:
-			status = NBMF_ERR_RESERVED;
-			break;
-	}
+	if (header->codec != NBMF_CODEC_STORED)
+		status = nbmf_zstd_decode(ws, header->codec, dict, payload, header->payload_len, content,
+								  header->raw_len);
+	else if (header->raw_len > 0)
+		memcpy(content, payload, header->raw_len);
 	if (status == NBMF_OK && nbmf_checksum(content, header->raw_len) != header->checksum)
 		status = NBMF_ERR_CHECKSUM;
 	return status;
@@ -132,6 +127,8 @@ nbmf_status_text(NbmfStatus status)
 			return "The value uses a codec or flag that this version does not know.";
 		case NBMF_ERR_LENGTH:
 			return "The declared length does not fit the payload.";
+		case NBMF_ERR_OBJECT:
+			return "The shared object that the value needs is not there.";
 		case NBMF_ERR_PAYLOAD:
 			return "The payload does not decode.";
 		case NBMF_ERR_CHECKSUM:

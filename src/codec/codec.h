@@ -22,16 +22,17 @@
 typedef enum NbmfStatus
 {
 	NBMF_OK = 0,
-	NBMF_ERR_TRUNCATED,  /* the frame ends inside its header */
-	NBMF_ERR_RESERVED,   /* a codec, tier or flag of a later format */
-	NBMF_ERR_LENGTH,     /* declared length impossible for the payload */
-	NBMF_ERR_PAYLOAD,    /* the payload does not decode */
-	NBMF_ERR_CHECKSUM,   /* the payload decodes to other content */
-	NBMF_ERR_CONTENT,    /* the content cannot be of the declared kind */
-	NBMF_ERR_TOO_LARGE,  /* content over NBMF_CONTENT_MAX */
-	NBMF_ERR_SPACE,      /* the caller's buffer is too small */
-	NBMF_ERR_MEMORY,     /* libzstd could not allocate its context */
-	NBMF_ERR_INTERRUPTED /* the caller's interrupt test said stop */
+	NBMF_ERR_TRUNCATED,   /* the frame ends inside its header */
+	NBMF_ERR_RESERVED,    /* a codec, tier or flag of a later format */
+	NBMF_ERR_LENGTH,      /* declared length impossible for the payload */
+	NBMF_ERR_PAYLOAD,     /* the payload does not decode */
+	NBMF_ERR_CHECKSUM,    /* the payload decodes to other content */
+	NBMF_ERR_CONTENT,     /* the content cannot be of the declared kind */
+	NBMF_ERR_TOO_LARGE,   /* content over NBMF_CONTENT_MAX */
+	NBMF_ERR_SPACE,       /* the caller's buffer is too small */
+	NBMF_ERR_MEMORY,      /* libzstd could not allocate its context */
+	NBMF_ERR_INTERRUPTED, /* the caller's interrupt test said stop */
+	NBMF_ERR_OBJECT       /* the shared object is missing or not the one meant */
 } NbmfStatus;
 
 /* What the content is.  Two bits on disk. */
@@ -58,10 +59,10 @@ typedef enum NbmfCodec
 	NBMF_CODEC_ZSTD = 1,        /* a magicless zstd frame */
 	NBMF_CODEC_ZSTD_BLOCK = 2,  /* the body of one compressed zstd block */
 	NBMF_CODEC_ZSTD_BLOCKS = 3, /* the blocks of a zstd frame, without its header */
-	/* numbers that are taken, but that this version does not write or read */
-	NBMF_CODEC_DICT = 4,
+	NBMF_CODEC_DICT = 4,        /* the same three, made with a dictionary */
 	NBMF_CODEC_DICT_BLOCK = 5,
 	NBMF_CODEC_DICT_BLOCKS = 6,
+	/* numbers that are taken, but that this version does not write or read */
 	NBMF_CODEC_BASE = 7,
 	NBMF_CODEC_BASE_BLOCK = 8,
 	NBMF_CODEC_BASE_BLOCKS = 9,
@@ -91,11 +92,29 @@ typedef struct NbmfFrame
 	NbmfKind kind;
 	NbmfTier tier;
 	NbmfCodec codec;
+	uint32_t object;   /* shared object that the payload needs; 0: none */
 	uint32_t checksum; /* nbmf_checksum of the content */
 	size_t raw_len;    /* bytes of content */
 	size_t header_len; /* offset of the payload */
 	size_t payload_len;
 } NbmfFrame;
+
+/* Ids of shared objects: 1 .. NBMF_OBJECT_MAX */
+#define NBMF_OBJECT_MAX ((uint32_t) 0x7fffffff)
+
+/*
+ * A dictionary, digested by libzstd for encoding at one level, for decoding,
+ * or for both.  The bytes stay the owner's and must outlive it.
+ */
+typedef struct NbmfDict
+{
+	uint32_t id; /* shared object that it is */
+	const void *bytes;
+	size_t len;
+	int level; /* level of cdict */
+	struct ZSTD_CDict_s *cdict;
+	struct ZSTD_DDict_s *ddict;
+} NbmfDict;
 
 /* What the encoder is asked for. */
 typedef struct NbmfEncodeParams
@@ -103,6 +122,9 @@ typedef struct NbmfEncodeParams
 	NbmfKind kind;
 	NbmfTier tier;
 	int level; /* NBMF_LEVEL_MIN .. NBMF_LEVEL_MAX */
+
+	/* NULL, or a dictionary prepared for encoding; its level counts then */
+	const NbmfDict *dict;
 
 	/*
 	 * Called between chunks of long content (never for content up to
@@ -132,8 +154,8 @@ extern size_t nbmf_encode_bound(size_t raw_len);
 extern NbmfStatus nbmf_encode(NbmfWorkspace *ws, const NbmfEncodeParams *params,
 							  const void *content, size_t len, void *frame, size_t cap,
 							  size_t *frame_len);
-extern NbmfStatus nbmf_decode(NbmfWorkspace *ws, const void *frame, size_t frame_len, void *content,
-							  size_t cap, NbmfFrame *header);
+extern NbmfStatus nbmf_decode(NbmfWorkspace *ws, const NbmfDict *dict, const void *frame,
+							  size_t frame_len, void *content, size_t cap, NbmfFrame *header);
 extern const char *nbmf_status_text(NbmfStatus status);
 extern const char *nbmf_codec_name(NbmfCodec codec);
 extern const char *nbmf_kind_name(NbmfKind kind);
@@ -142,16 +164,22 @@ extern const char *nbmf_tier_name(NbmfTier tier);
 /* frame.c: the header */
 extern NbmfStatus nbmf_frame_parse(const void *frame, size_t avail, size_t frame_len,
 								   NbmfFrame *out);
-extern size_t nbmf_frame_header_len(NbmfCodec codec, size_t raw_len);
+extern size_t nbmf_frame_header_len(NbmfCodec codec, uint32_t object, size_t raw_len);
 extern void nbmf_frame_write_header(uint8_t *dst, const NbmfFrame *frame);
 
 /* zstd_codec.c: the codecs that libzstd does */
 extern NbmfStatus nbmf_zstd_encode(NbmfWorkspace *ws, const NbmfEncodeParams *params,
 								   const void *content, size_t len, uint8_t *payload, size_t cap,
 								   NbmfCodec *codec, size_t *payload_len);
-extern NbmfStatus nbmf_zstd_decode(NbmfWorkspace *ws, NbmfCodec codec, const uint8_t *payload,
-								   size_t payload_len, void *content, size_t len);
+extern NbmfStatus nbmf_zstd_decode(NbmfWorkspace *ws, NbmfCodec codec, const NbmfDict *dict,
+								   const uint8_t *payload, size_t payload_len, void *content,
+								   size_t len);
+extern size_t nbmf_zstd_encode_room(size_t len);
 extern size_t nbmf_zstd_plausible_len(NbmfCodec codec, size_t payload_len);
+extern NbmfStatus nbmf_dict_prepare_encode(NbmfDict *dict, int level);
+extern NbmfStatus nbmf_dict_prepare_decode(NbmfDict *dict);
+extern size_t nbmf_dict_memory(const NbmfDict *dict);
+extern void nbmf_dict_free(NbmfDict *dict);
 extern void nbmf_workspace_trim(NbmfWorkspace *ws, size_t limit);
 extern void nbmf_workspace_free(NbmfWorkspace *ws);
 
@@ -161,6 +189,20 @@ extern void nbmf_workspace_free(NbmfWorkspace *ws);
  * in front of it; every frame header is longer.
  */
 #define NBMF_ZSTD_BLOCK_LEAD 5
+
+/* Documents, one behind the other */
+typedef struct NbmfSample
+{
+	const uint8_t *bytes;
+	const size_t *sizes;
+	size_t count;
+} NbmfSample;
+
+/* train.c */
+extern NbmfStatus nbmf_dict_train(const NbmfSample *sample, unsigned k, unsigned d, int level,
+								  void *dict, size_t cap, size_t *dict_len);
+extern NbmfStatus nbmf_sample_cost(NbmfWorkspace *ws, const NbmfEncodeParams *params,
+								   const NbmfSample *sample, uint64_t *bytes, double *squares);
 
 /* checksum.c */
 extern uint32_t nbmf_checksum(const void *data, size_t len);

@@ -6,15 +6,17 @@
  *
  *	OFFSET	SIZE	MEANING
  *	0		1		bits 0-3 codec, bits 4-5 kind, bits 6-7 tier
- *	1		1-5		length of the content (absent for the stored codec, whose
+ *	.		0-5		id of the shared object (codecs with a dictionary only), a
+ *					number in prefix code
+ *	.		1-5		length of the content (absent for the stored codec, whose
  *					payload is the content)
  *	.		4		checksum of the content plus kind * 0x9E3779B1, modulo
  *					2^32, little-endian
  *	.		rest	payload
  *
- * The length is a number in prefix code: the count of leading 1 bits of the
+ * Length and id are numbers in prefix code: the count of leading 1 bits of the
  * first byte says how many bytes follow it, and each size starts counting
- * where the shorter one ended, so that every length has exactly one code.
+ * where the shorter one ended, so that every number has exactly one code.
  *
  *	FIRST BYTE		FOLLOWING	LENGTHS
  *	0xxxxxxx		0			0 .. 127
@@ -36,17 +38,17 @@
 #define TIER_SHIFT 6
 #define TIER_MASK  0x03u
 
-/* First length that needs 1, 2, 3 and 4 following bytes */
-static const uint32_t length_base[] = {0, 128, 16512, 2113664, 270549120};
+/* First number that needs 1, 2, 3 and 4 following bytes */
+static const uint32_t number_base[] = {0, 128, 16512, 2113664, 270549120};
 
-#define LENGTH_CODES (sizeof(length_base) / sizeof(length_base[0]))
+#define NUMBER_CODES (sizeof(number_base) / sizeof(number_base[0]))
 #define CHECKSUM_LEN 4
 
 _Static_assert(NBMF_KIND_VECTOR <= KIND_MASK, "a kind has two bits");
 _Static_assert(NBMF_TIER_L3 < TIER_MASK, "a tier has two bits, and 3 is reserved");
 _Static_assert(NBMF_CODEC_VECTOR < NBMF_CODEC_EXTENDED, "15 is the escape");
 _Static_assert(NBMF_CODEC_EXTENDED == CODEC_MASK, "a codec has four bits");
-_Static_assert(1 + 5 + CHECKSUM_LEN <= NBMF_FRAME_HEADER_MAX, "header fits its slice");
+_Static_assert(1 + 5 + 5 + CHECKSUM_LEN <= NBMF_FRAME_HEADER_MAX, "header fits its slice");
 _Static_assert(1 + 1 + CHECKSUM_LEN >= NBMF_ZSTD_BLOCK_LEAD, "block payloads have their lead");
 _Static_assert(NBMF_CONTENT_MAX + NBMF_FRAME_HEADER_MAX + 4 <= 0x3fffffff, "fits a varlena");
 
@@ -94,34 +96,33 @@ cursor_u32le(Cursor *c)
 }
 
 /*
- * Read a length.  A first byte that no length starts with is not bad as far as
- * the cursor goes; the value is then over every limit.
+ * Read a number.  A first byte that none starts with is not bad as far as the
+ * cursor goes; the result is then over every limit.
  */
-static size_t
-cursor_length(Cursor *c)
+static uint64_t
+cursor_number(Cursor *c)
 {
 	uint8_t first = cursor_u8(c);
 	unsigned follow = 0;
 	uint64_t v;
 
-	while (follow < LENGTH_CODES && (first & (0x80u >> follow)))
+	while (follow < NUMBER_CODES && (first & (0x80u >> follow)))
 		follow++;
-	if (follow == LENGTH_CODES)
-		return SIZE_MAX;
+	if (follow == NUMBER_CODES)
+		return UINT64_MAX;
 
 	v = first & (0x7fu >> follow);
 	for (unsigned i = 0; i < follow; i++)
 		v = (v << 8) | cursor_u8(c);
-	v += length_base[follow];
-	return v > NBMF_CONTENT_MAX ? SIZE_MAX : (size_t) v;
+	return v + number_base[follow];
 }
 
 static unsigned
-length_follow(size_t len)
+number_follow(uint64_t number)
 {
 	unsigned follow = 0;
 
-	while (follow + 1 < LENGTH_CODES && len >= length_base[follow + 1])
+	while (follow + 1 < NUMBER_CODES && number >= number_base[follow + 1])
 		follow++;
 	return follow;
 }
@@ -130,15 +131,32 @@ length_follow(size_t len)
  * Length in bytes of the header that nbmf_frame_write_header would write.
  */
 size_t
-nbmf_frame_header_len(NbmfCodec codec, size_t raw_len)
+nbmf_frame_header_len(NbmfCodec codec, uint32_t object, size_t raw_len)
 {
-	if (codec == NBMF_CODEC_STORED)
-		return 1 + CHECKSUM_LEN;
-	return 1 + 1 + length_follow(raw_len) + CHECKSUM_LEN;
+	size_t len = 1 + CHECKSUM_LEN;
+
+	if (codec != NBMF_CODEC_STORED)
+		len += 1 + number_follow(raw_len);
+	if (object != 0)
+		len += 1 + number_follow(object);
+	return len;
+}
+
+static uint8_t *
+write_number(uint8_t *dst, uint64_t number)
+{
+	unsigned follow = number_follow(number);
+	uint64_t v = number - number_base[follow];
+	uint8_t prefix = (uint8_t) (0xff00u >> follow);
+
+	*dst++ = (uint8_t) (prefix | (v >> (8 * follow)));
+	while (follow-- > 0)
+		*dst++ = (uint8_t) (v >> (8 * follow));
+	return dst;
 }
 
 /*
- * Write the header for codec, kind, tier, raw_len and checksum of *frame;
+ * Write the header for codec, kind, tier, object, raw_len and checksum of *frame;
  * dst has nbmf_frame_header_len bytes of room.
  */
 void
@@ -146,16 +164,10 @@ nbmf_frame_write_header(uint8_t *dst, const NbmfFrame *frame)
 {
 	*dst++ = (uint8_t) ((unsigned) frame->codec | (unsigned) frame->kind << KIND_SHIFT |
 						(unsigned) frame->tier << TIER_SHIFT);
+	if (frame->object != 0)
+		dst = write_number(dst, frame->object);
 	if (frame->codec != NBMF_CODEC_STORED)
-	{
-		unsigned follow = length_follow(frame->raw_len);
-		uint64_t v = frame->raw_len - length_base[follow];
-		uint8_t prefix = (uint8_t) (0xff00u >> follow);
-
-		*dst++ = (uint8_t) (prefix | (v >> (8 * follow)));
-		while (follow-- > 0)
-			*dst++ = (uint8_t) (v >> (8 * follow));
-	}
+		dst = write_number(dst, frame->raw_len);
 	for (unsigned shift = 0; shift < 32; shift += 8)
 		*dst++ = (uint8_t) ((frame->checksum + kind_mix(frame->kind)) >> shift);
 }
@@ -174,6 +186,8 @@ nbmf_frame_parse(const void *frame, size_t avail, size_t frame_len, NbmfFrame *o
 	Cursor c = {.pos = frame, .end = (const uint8_t *) frame + avail, .bad = false};
 	uint8_t first = cursor_u8(&c);
 	unsigned tier = (first >> TIER_SHIFT) & TIER_MASK;
+	uint64_t object = 0;
+	uint64_t raw_len = 0;
 
 	memset(out, 0, sizeof(*out));
 	if (c.bad)
@@ -182,11 +196,13 @@ nbmf_frame_parse(const void *frame, size_t avail, size_t frame_len, NbmfFrame *o
 	out->kind = (NbmfKind) ((first >> KIND_SHIFT) & KIND_MASK);
 	out->tier = (NbmfTier) tier;
 
-	if (tier > NBMF_TIER_L3 || out->codec > NBMF_CODEC_ZSTD_BLOCKS)
+	if (tier > NBMF_TIER_L3 || out->codec > NBMF_CODEC_DICT_BLOCKS)
 		return NBMF_ERR_RESERVED;
 
+	if (out->codec >= NBMF_CODEC_DICT)
+		object = cursor_number(&c);
 	if (out->codec != NBMF_CODEC_STORED)
-		out->raw_len = cursor_length(&c);
+		raw_len = cursor_number(&c);
 	out->checksum = cursor_u32le(&c) - kind_mix(out->kind);
 	if (c.bad)
 		return NBMF_ERR_TRUNCATED;
@@ -195,11 +211,15 @@ nbmf_frame_parse(const void *frame, size_t avail, size_t frame_len, NbmfFrame *o
 	out->payload_len = frame_len - out->header_len;
 
 	if (out->codec == NBMF_CODEC_STORED)
-		out->raw_len = out->payload_len;
-	else if (out->raw_len > nbmf_zstd_plausible_len(out->codec, out->payload_len))
+		raw_len = out->payload_len;
+	else if (raw_len > nbmf_zstd_plausible_len(out->codec, out->payload_len))
 		return NBMF_ERR_LENGTH;
-	if (out->raw_len > NBMF_CONTENT_MAX)
+	if (raw_len > NBMF_CONTENT_MAX)
 		return NBMF_ERR_LENGTH;
+	if (out->codec >= NBMF_CODEC_DICT && (object == 0 || object > NBMF_OBJECT_MAX))
+		return NBMF_ERR_OBJECT;
+	out->raw_len = (size_t) raw_len;
+	out->object = (uint32_t) object;
 	if (out->kind == NBMF_KIND_VECTOR && (out->raw_len == 0 || out->raw_len % 4 != 0))
 		return NBMF_ERR_CONTENT;
 	return NBMF_OK;

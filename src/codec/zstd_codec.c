@@ -12,6 +12,9 @@
  * bytes, and five of them are a tenth of the row.  NBMF_CODEC_ZSTD_BLOCKS does
  * the same for the frame header alone, where a frame has more blocks or one of
  * another type.  Longer content keeps its frame whole, to be decoded in place.
+ *
+ * The three codecs with a dictionary are the same, made and read with a
+ * dictionary that both sides have digested beforehand (NbmfDict).
  */
 #include "codec/codec.h"
 
@@ -54,6 +57,26 @@ _Static_assert(NBMF_ZSTD_BLOCK_LEAD == FRAME_HEADER_LEN + BLOCK_HEADER_LEN,
 			   "what libzstd writes first");
 _Static_assert(ZSTD_BLOCKSIZE_MAX == 1 << 17, "RFC 8878, 3.1.1.2.4");
 
+/* What is left of a zstd frame, in the order of the codecs' numbers */
+typedef enum Shape
+{
+	SHAPE_FRAME,
+	SHAPE_BLOCK,
+	SHAPE_BLOCKS
+} Shape;
+
+_Static_assert((int) NBMF_CODEC_ZSTD_BLOCKS == (int) NBMF_CODEC_ZSTD + (int) SHAPE_BLOCKS,
+			   "order of codecs");
+_Static_assert((int) NBMF_CODEC_DICT_BLOCKS == (int) NBMF_CODEC_DICT + (int) SHAPE_BLOCKS,
+			   "order of codecs");
+
+static inline Shape
+shape_of(NbmfCodec codec)
+{
+	return (Shape) ((int) codec -
+					(int) (codec < NBMF_CODEC_DICT ? NBMF_CODEC_ZSTD : NBMF_CODEC_DICT));
+}
+
 /*
  * Upper bound of the content that a payload of this length can decode to.  No
  * zstd block regenerates more than 128 KB, so a frame that declares more than
@@ -64,13 +87,25 @@ nbmf_zstd_plausible_len(NbmfCodec codec, size_t payload_len)
 {
 	size_t blocks = payload_len / BLOCK_LEN_MIN;
 
-	if (codec == NBMF_CODEC_ZSTD_BLOCK)
+	if (shape_of(codec) == SHAPE_BLOCK)
 		blocks = payload_len > 0 ? 1 : 0;
-	else if (codec == NBMF_CODEC_ZSTD_BLOCKS && blocks > 1)
+	else if (shape_of(codec) == SHAPE_BLOCKS && blocks > 1)
 		blocks = 1;
 	if (blocks > NBMF_CONTENT_MAX / ZSTD_BLOCKSIZE_MAX)
 		return NBMF_CONTENT_MAX;
 	return blocks * ZSTD_BLOCKSIZE_MAX;
+}
+
+/*
+ * Room for the payload that nbmf_zstd_encode should be given.  libzstd gives
+ * up early in a tight buffer, even where its result would have fitted, so
+ * short content gets all that it could ask for; long content, where a few
+ * bytes do not decide, only what would still be smaller.
+ */
+size_t
+nbmf_zstd_encode_room(size_t len)
+{
+	return len <= ZSTD_BLOCKSIZE_MAX ? ZSTD_compressBound(len) : len;
 }
 
 static bool
@@ -173,7 +208,12 @@ nbmf_zstd_encode(NbmfWorkspace *ws, const NbmfEncodeParams *params, const void *
 	size_t dst_cap = cap + NBMF_ZSTD_BLOCK_LEAD;
 	size_t dst_len;
 
-	if (!prepare_cctx(ws, params->level))
+	NbmfCodec family = params->dict != NULL ? NBMF_CODEC_DICT : NBMF_CODEC_ZSTD;
+	Shape shape = SHAPE_FRAME;
+
+	if (!prepare_cctx(ws, params->level) ||
+		ZSTD_isError(
+			ZSTD_CCtx_refCDict(ws->cctx, params->dict != NULL ? params->dict->cdict : NULL)))
 		return NBMF_ERR_MEMORY;
 
 	if (len <= NBMF_CHUNK)
@@ -199,23 +239,25 @@ nbmf_zstd_encode(NbmfWorkspace *ws, const NbmfEncodeParams *params, const void *
 
 	if (len <= ZSTD_BLOCKSIZE_MAX && dst_len > NBMF_ZSTD_BLOCK_LEAD && dst[0] == FHD_PLAIN)
 	{
+		shape = SHAPE_BLOCKS;
 		if ((dst[FRAME_HEADER_LEN] & (BLOCK_LAST | BLOCK_TYPE_MASK)) ==
 			(BLOCK_LAST | BLOCK_COMPRESSED))
-		{
-			/* a last block ends the frame, so its size is the rest: nothing lost */
-			*codec = NBMF_CODEC_ZSTD_BLOCK;
-			*payload_len = dst_len - NBMF_ZSTD_BLOCK_LEAD;
-			return NBMF_OK;
-		}
-		*codec = NBMF_CODEC_ZSTD_BLOCKS;
-		dst += FRAME_HEADER_LEN;
-		dst_len -= FRAME_HEADER_LEN;
+			shape = SHAPE_BLOCK;
 	}
-	else
-		*codec = NBMF_CODEC_ZSTD;
+	*codec = (NbmfCodec) ((int) family + (int) shape);
+
+	/* a last block ends the frame, so its size is the rest: nothing is lost */
+	if (shape != SHAPE_FRAME)
+	{
+		size_t cut = shape == SHAPE_BLOCK ? NBMF_ZSTD_BLOCK_LEAD : FRAME_HEADER_LEN;
+
+		dst += cut;
+		dst_len -= cut;
+	}
 	if (dst_len > cap)
 		return NBMF_ERR_SPACE;
-	memmove(payload, dst, dst_len);
+	if (dst != payload)
+		memmove(payload, dst, dst_len);
 	*payload_len = dst_len;
 	return NBMF_OK;
 }
@@ -228,8 +270,7 @@ nbmf_zstd_encode(NbmfWorkspace *ws, const NbmfEncodeParams *params, const void *
  * there is no memory.
  */
 static size_t
-rebuild_frame(NbmfWorkspace *ws, NbmfCodec codec, const uint8_t *block, size_t block_len,
-			  size_t len)
+rebuild_frame(NbmfWorkspace *ws, Shape shape, const uint8_t *block, size_t block_len, size_t len)
 {
 	uint8_t *p;
 	uint32_t header = BLOCK_LAST | BLOCK_COMPRESSED | (uint32_t) block_len << 3;
@@ -262,7 +303,7 @@ rebuild_frame(NbmfWorkspace *ws, NbmfCodec codec, const uint8_t *block, size_t b
 	}
 	for (; size_bytes > 0; size_bytes--, size >>= 8)
 		*p++ = (uint8_t) size;
-	if (codec == NBMF_CODEC_ZSTD_BLOCK)
+	if (shape == SHAPE_BLOCK)
 	{
 		for (int i = 0; i < BLOCK_HEADER_LEN; i++, header >>= 8)
 			*p++ = (uint8_t) header;
@@ -304,16 +345,18 @@ blocks_are_whole(const uint8_t *p, size_t len)
  * Decompress payload to exactly len bytes of content.
  */
 NbmfStatus
-nbmf_zstd_decode(NbmfWorkspace *ws, NbmfCodec codec, const uint8_t *payload, size_t payload_len,
-				 void *content, size_t len)
+nbmf_zstd_decode(NbmfWorkspace *ws, NbmfCodec codec, const NbmfDict *dict, const uint8_t *payload,
+				 size_t payload_len, void *content, size_t len)
 {
 	const uint8_t *src = payload;
 	size_t src_len = payload_len;
+	Shape shape = shape_of(codec);
 	size_t got;
 
-	if (!prepare_dctx(ws))
+	if (!prepare_dctx(ws) ||
+		ZSTD_isError(ZSTD_DCtx_refDDict(ws->dctx, dict != NULL ? dict->ddict : NULL)))
 		return NBMF_ERR_MEMORY;
-	if (codec == NBMF_CODEC_ZSTD)
+	if (shape == SHAPE_FRAME)
 	{
 		if (payload_len < FRAME_HEADER_LEN || payload[0] != FHD_PLAIN ||
 			!blocks_are_whole(payload + FRAME_HEADER_LEN, payload_len - FRAME_HEADER_LEN))
@@ -322,9 +365,9 @@ nbmf_zstd_decode(NbmfWorkspace *ws, NbmfCodec codec, const uint8_t *payload, siz
 	else
 	{
 		if (payload_len > ZSTD_BLOCKSIZE_MAX ||
-			(codec == NBMF_CODEC_ZSTD_BLOCKS && !blocks_are_whole(payload, payload_len)))
+			(shape == SHAPE_BLOCKS && !blocks_are_whole(payload, payload_len)))
 			return NBMF_ERR_PAYLOAD;
-		src_len = rebuild_frame(ws, codec, payload, payload_len, len);
+		src_len = rebuild_frame(ws, shape, payload, payload_len, len);
 		if (src_len == 0)
 			return NBMF_ERR_MEMORY;
 		src = ws->block;
@@ -335,6 +378,43 @@ nbmf_zstd_decode(NbmfWorkspace *ws, NbmfCodec codec, const uint8_t *payload, siz
 	if (ZSTD_isError(got))
 		return NBMF_ERR_PAYLOAD;
 	return got == len ? NBMF_OK : NBMF_ERR_LENGTH;
+}
+
+/*
+ * Digest a dictionary for encoding at a level, and for decoding.
+ */
+NbmfStatus
+nbmf_dict_prepare_encode(NbmfDict *dict, int level)
+{
+	if (dict->cdict != NULL && dict->level == level)
+		return NBMF_OK;
+	ZSTD_freeCDict(dict->cdict);
+	dict->cdict = ZSTD_createCDict(dict->bytes, dict->len, level);
+	dict->level = level;
+	return dict->cdict != NULL ? NBMF_OK : NBMF_ERR_MEMORY;
+}
+
+NbmfStatus
+nbmf_dict_prepare_decode(NbmfDict *dict)
+{
+	if (dict->ddict == NULL)
+		dict->ddict = ZSTD_createDDict(dict->bytes, dict->len);
+	return dict->ddict != NULL ? NBMF_OK : NBMF_ERR_MEMORY;
+}
+
+/* What libzstd holds for it, in bytes */
+size_t
+nbmf_dict_memory(const NbmfDict *dict)
+{
+	return ZSTD_sizeof_CDict(dict->cdict) + ZSTD_sizeof_DDict(dict->ddict);
+}
+
+void
+nbmf_dict_free(NbmfDict *dict)
+{
+	ZSTD_freeCDict(dict->cdict);
+	ZSTD_freeDDict(dict->ddict);
+	memset(dict, 0, sizeof(*dict));
 }
 
 /*

@@ -549,12 +549,19 @@ stats_shmem_startup(void)
 		on_shmem_exit(save_stats, (Datum) 0);
 }
 
+/* A lower setting takes effect at once, not when the old interval is over */
+static void
+latency_sample_assign(int newval, void *extra)
+{
+	memset(nbmf_stats_countdown, 0, sizeof(nbmf_stats_countdown));
+}
+
 void
 nbmf_stats_init(void)
 {
 	DefineCustomIntVariable("nbmf.latency_sample", "Times one encoding or decoding in this many.",
 							"0 times none, 1 all of them.", &nbmf_latency_sample, 16, 0, 1000000,
-							PGC_USERSET, 0, NULL, NULL, NULL);
+							PGC_USERSET, 0, NULL, latency_sample_assign, NULL);
 
 	RegisterXactCallback(stats_xact_callback, NULL);
 

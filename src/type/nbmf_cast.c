@@ -8,14 +8,20 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "catalog/pg_type.h"
+#include "common/shortest_dec.h"
 #include "lib/stringinfo.h"
+#include "miscadmin.h"
 #include "port/pg_bswap.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/float.h"
 #include "utils/fmgrprotos.h"
+#include "utils/json.h"
 #include "utils/jsonb.h"
+#include "utils/memutils.h"
 
 #include "compat.h"
 #include "type/type.h"
@@ -28,6 +34,7 @@ PG_FUNCTION_INFO_V1(nbmf_encode_text);
 PG_FUNCTION_INFO_V1(nbmf_encode_jsonb);
 PG_FUNCTION_INFO_V1(nbmf_encode_bytea);
 PG_FUNCTION_INFO_V1(nbmf_encode_floats);
+PG_FUNCTION_INFO_V1(nbmf_encode_nbmf);
 PG_FUNCTION_INFO_V1(nbmf_to_text);
 PG_FUNCTION_INFO_V1(nbmf_to_json);
 PG_FUNCTION_INFO_V1(nbmf_to_jsonb);
@@ -170,6 +177,19 @@ nbmf_encode_floats(PG_FUNCTION_ARGS)
 }
 
 /*
+ * The same value, at another level if that makes it smaller.
+ */
+Datum
+nbmf_encode_nbmf(PG_FUNCTION_ARGS)
+{
+	int level = encode_level(fcinfo);
+
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	PG_RETURN_NBMF_P(nbmf_value_reencode(PG_GETARG_NBMF_PP(0), level));
+}
+
+/*
  * From nbmf
  */
 
@@ -184,19 +204,74 @@ nbmf_to_text(PG_FUNCTION_ARGS)
 }
 
 /*
- * json keeps the exact text.  json_in is only asked when the text is not one
- * that we know to be JSON: it says what is wrong, and where.
+ * From the bytes of a vector's content, little-endian, to float4s, in place.
+ */
+static void
+floats_from_stored(char *content, Size len)
+{
+#ifdef WORDS_BIGENDIAN
+	for (Size i = 0; i < len; i += sizeof(uint32))
+	{
+		uint32 bits;
+
+		memcpy(&bits, content + i, sizeof(bits));
+		bits = pg_bswap32(bits);
+		memcpy(content + i, &bits, sizeof(bits));
+	}
+#endif
+}
+
+/*
+ * A vector as a JSON array; what is no JSON number is a string, as in to_json.
+ */
+static void
+append_vector(StringInfo out, const float4 *floats, Size n)
+{
+	for (Size i = 0; i < n; i++)
+	{
+		bool finite = !isnan(floats[i]) && !isinf(floats[i]);
+
+		if (i % 4096 == 0)
+			CHECK_FOR_INTERRUPTS();
+		appendStringInfoChar(out, i == 0 ? '[' : ',');
+		if (!finite)
+			appendStringInfoChar(out, '"');
+		enlargeStringInfo(out, FLOAT_SHORTEST_DECIMAL_LEN);
+		out->len += float_to_shortest_decimal_bufn(floats[i], out->data + out->len);
+		if (!finite)
+			appendStringInfoChar(out, '"');
+	}
+	appendStringInfoChar(out, ']');
+}
+
+/*
+ * json keeps the exact text of JSON.  The server asks this cast when it makes
+ * JSON of rows (to_json, json_agg, row_to_json, to_jsonb), so it must not fail
+ * for the other kinds: they give what to_json gives for text, bytea and real[].
  */
 Datum
 nbmf_to_json(PG_FUNCTION_ARGS)
 {
+	Nbmf *value = PG_GETARG_NBMF_PP(0);
+	NbmfFrame frame;
+	char *content = nbmf_value_decode(value, VARHDRSZ, &frame);
+	StringInfoData out;
 	Size len;
-	char *result = nbmf_value_text(PG_GETARG_NBMF_PP(0), VARHDRSZ, &len);
 
-	if (!nbmf_json_valid(result + VARHDRSZ, len))
-		(void) DirectFunctionCall1(json_in, CStringGetDatum(result + VARHDRSZ));
-	SET_VARSIZE(result, VARHDRSZ + len);
-	PG_RETURN_TEXT_P(result);
+	if (frame.kind == NBMF_KIND_JSON && nbmf_json_valid(content + VARHDRSZ, frame.raw_len))
+	{
+		SET_VARSIZE(content, VARHDRSZ + frame.raw_len);
+		PG_RETURN_TEXT_P(content);
+	}
+	initStringInfo(&out);
+	if (frame.kind == NBMF_KIND_VECTOR)
+	{
+		floats_from_stored(content + VARHDRSZ, frame.raw_len);
+		append_vector(&out, (float4 *) (content + VARHDRSZ), frame.raw_len / sizeof(float4));
+	}
+	else
+		escape_json(&out, nbmf_value_text(value, 0, &len));
+	PG_RETURN_TEXT_P(cstring_to_text_with_len(out.data, out.len));
 }
 
 Datum
@@ -227,14 +302,24 @@ nbmf_to_bytea(PG_FUNCTION_ARGS)
 }
 
 static Datum
-float_array(float4 *floats, int n)
+float_array(const float4 *floats, Size n)
 {
-	Datum *elements = palloc(Max(n, 1) * sizeof(Datum));
+	Size size = ARR_OVERHEAD_NONULLS(1) + n * sizeof(float4);
+	ArrayType *array;
 
-	for (int i = 0; i < n; i++)
-		elements[i] = Float4GetDatum(floats[i]);
-	return PointerGetDatum(
-		construct_array(elements, n, FLOAT4OID, sizeof(float4), true, TYPALIGN_INT));
+	if (n == 0)
+		PG_RETURN_ARRAYTYPE_P(construct_empty_array(FLOAT4OID));
+	if (!AllocSizeIsValid(size))
+		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+						errmsg("array size exceeds the maximum allowed (%d)", (int) MaxAllocSize)));
+	array = palloc0(size);
+	SET_VARSIZE(array, size);
+	array->ndim = 1;
+	array->elemtype = FLOAT4OID;
+	ARR_DIMS(array)[0] = (int) n;
+	ARR_LBOUND(array)[0] = 1;
+	memcpy(ARR_DATA_PTR(array), floats, n * sizeof(float4));
+	PG_RETURN_ARRAYTYPE_P(array);
 }
 
 /*
@@ -249,22 +334,11 @@ nbmf_to_floats(PG_FUNCTION_ARGS)
 
 	if (frame.kind == NBMF_KIND_VECTOR)
 	{
-		int n = (int) (frame.raw_len / sizeof(float4));
-
-#ifdef WORDS_BIGENDIAN
-		for (int i = 0; i < n; i++)
-		{
-			uint32 bits;
-
-			memcpy(&bits, content + i * sizeof(bits), sizeof(bits));
-			bits = pg_bswap32(bits);
-			memcpy(content + i * sizeof(bits), &bits, sizeof(bits));
-		}
-#endif
-		PG_RETURN_DATUM(float_array((float4 *) content, n));
+		floats_from_stored(content, frame.raw_len);
+		return float_array((float4 *) content, frame.raw_len / sizeof(float4));
 	}
 	if (frame.kind == NBMF_KIND_JSON && strcmp(content, "{}") == 0)
-		PG_RETURN_DATUM(float_array(NULL, 0));
+		return float_array(NULL, 0);
 	if (frame.kind == NBMF_KIND_JSON && content[strspn(content, " \t\r\n")] == '[')
 	{
 		Jsonb *json = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(content)));
@@ -279,7 +353,7 @@ nbmf_to_floats(PG_FUNCTION_ARGS)
 			floats[n++] = DatumGetFloat4(
 				DirectFunctionCall1(numeric_float4, NumericGetDatum(element.val.numeric)));
 		if (token == WJB_END_ARRAY)
-			PG_RETURN_DATUM(float_array(floats, n));
+			return float_array(floats, (Size) n);
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),

@@ -28,8 +28,8 @@ nbmf_info(PG_FUNCTION_ARGS)
 {
 	Datum datum = PG_GETARG_DATUM(0);
 	TupleDesc tupdesc;
-	Datum values[9];
-	bool nulls[9] = {0};
+	Datum values[10];
+	bool nulls[10] = {0};
 	NbmfFrame frame;
 	Size frame_len;
 	Size stored;
@@ -42,7 +42,7 @@ nbmf_info(PG_FUNCTION_ARGS)
 
 	status = nbmf_value_parse(datum, &frame, &frame_len);
 	if (status != NBMF_OK)
-		nbmf_report_damage(status);
+		nbmf_report_damage(status, &frame);
 	stored = nbmf_stored_size(frame_len);
 
 	values[i++] = CStringGetTextDatum(nbmf_kind_name(frame.kind));
@@ -55,6 +55,8 @@ nbmf_info(PG_FUNCTION_ARGS)
 	values[i++] = Float8GetDatum((double) frame.raw_len / (double) stored);
 	values[i++] = CStringGetTextDatum(psprintf("%08x", frame.checksum));
 	values[i++] = PointerGetDatum(construct_empty_array(TEXTOID));
+	nulls[i] = frame.object == 0;
+	values[i++] = UInt32GetDatum(frame.object);
 	Assert(i == tupdesc->natts);
 
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(tupdesc, values, nulls)));
@@ -96,5 +98,10 @@ nbmf_digest(PG_FUNCTION_ARGS)
 Datum
 nbmf_verify(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_BOOL(nbmf_value_check(PG_GETARG_NBMF_PP(0)) == NBMF_OK);
+	NbmfStatus status = nbmf_value_check(PG_GETARG_NBMF_PP(0));
+
+	/* which says nothing about the value */
+	if (status == NBMF_ERR_MEMORY)
+		nbmf_report_damage(status, NULL);
+	PG_RETURN_BOOL(status == NBMF_OK);
 }

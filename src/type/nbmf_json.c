@@ -1,6 +1,7 @@
 /*
  * nbmf_json.c
- *		The operators -> ->> #> #>>, with the meaning they have for jsonb.
+ *		The operators -> ->> #> #>> and ||, with the meaning they have for
+ *		jsonb.
  *
  * The server's json functions find the part in the decoded text, in one pass
  * and without building a jsonb of the whole document; only the part that was
@@ -8,7 +9,9 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
@@ -22,6 +25,7 @@ PG_FUNCTION_INFO_V1(nbmf_array_element);
 PG_FUNCTION_INFO_V1(nbmf_array_element_text);
 PG_FUNCTION_INFO_V1(nbmf_extract_path);
 PG_FUNCTION_INFO_V1(nbmf_extract_path_text);
+PG_FUNCTION_INFO_V1(nbmf_concat);
 
 /*
  * Apply one of the server's json functions to argument 0's text (which is
@@ -146,16 +150,72 @@ nbmf_array_element_text(PG_FUNCTION_ARGS)
 	return return_part_text(array_element, fcinfo);
 }
 
+/*
+ * json_extract_path, one step at a time: of equal keys the last one counts on
+ * every level, as it does for jsonb; json looks into each of them.
+ */
+static Datum
+extract_path(PG_FUNCTION_ARGS)
+{
+	Datum part = PG_GETARG_DATUM(0);
+	ArrayType *path = PG_GETARG_ARRAYTYPE_P(1);
+	Datum *keys;
+	bool *nulls;
+	int n;
+
+	deconstruct_array(path, TEXTOID, -1, false, TYPALIGN_INT, &keys, &nulls, &n);
+	if (n <= 1)
+		return json_extract_path(fcinfo);
+	for (int i = 0; i < n; i++)
+	{
+		LOCAL_FCINFO(step, 2);
+
+		if (nulls[i])
+			PG_RETURN_NULL();
+		InitFunctionCallInfoData(*step, NULL, 2, fcinfo->fncollation, NULL, NULL);
+		step->args[0].value = part;
+		step->args[0].isnull = false;
+		step->args[1].value =
+			PointerGetDatum(construct_array(&keys[i], 1, TEXTOID, -1, false, TYPALIGN_INT));
+		step->args[1].isnull = false;
+		part = json_extract_path(step);
+		if (step->isnull)
+			PG_RETURN_NULL();
+	}
+	return part;
+}
+
 /* body #> '{a,0}' */
 Datum
 nbmf_extract_path(PG_FUNCTION_ARGS)
 {
-	return return_part(json_extract_path, fcinfo);
+	return return_part(extract_path, fcinfo);
 }
 
 /* body #>> '{a,0}' */
 Datum
 nbmf_extract_path_text(PG_FUNCTION_ARGS)
 {
-	return return_part_text(json_extract_path, fcinfo);
+	return return_part_text(extract_path, fcinfo);
+}
+
+/*
+ * body || '{"read": true}'
+ *
+ * An operator of its own, because a literal or a parameter without type on one
+ * side would otherwise make it a concatenation of texts.
+ */
+Datum
+nbmf_concat(PG_FUNCTION_ARGS)
+{
+	Datum parts[2];
+
+	for (int i = 0; i < 2; i++)
+	{
+		Size len;
+		char *text = nbmf_value_text(PG_GETARG_NBMF_PP(i), 0, &len);
+
+		parts[i] = DirectFunctionCall1(jsonb_in, CStringGetDatum(text));
+	}
+	return DirectFunctionCall2(jsonb_concat, parts[0], parts[1]);
 }

@@ -54,6 +54,19 @@ nbmf_check_level(int level)
 	return level;
 }
 
+static int
+level_from_text(const char *text)
+{
+	char *end;
+	long level = strtol(text, &end, 10);
+
+	if (end == text || *end != '\0' || level != (int) level)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("invalid level \"%s\" for type nbmf", text),
+						errhint("Valid levels are %d to %d.", NBMF_LEVEL_MIN, NBMF_LEVEL_MAX)));
+	return nbmf_check_level((int) level);
+}
+
 Datum
 nbmf_typmod_in(PG_FUNCTION_ARGS)
 {
@@ -73,7 +86,7 @@ nbmf_typmod_in(PG_FUNCTION_ARGS)
 			 errhint("Write nbmf(mode) or nbmf(mode, level), for example nbmf(lossless, 17).")));
 	mode = nbmf_mode_from_name(DatumGetCString(elements[0]));
 	if (n == 2)
-		level = nbmf_check_level(pg_strtoint32(DatumGetCString(elements[1])));
+		level = level_from_text(DatumGetCString(elements[1]));
 	PG_RETURN_INT32((int32) mode << 8 | level);
 }
 

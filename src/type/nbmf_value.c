@@ -12,6 +12,7 @@
 #include <math.h>
 
 #include "access/detoast.h"
+#include "common/shortest_dec.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "port/pg_bswap.h"
@@ -43,10 +44,18 @@ static NbmfWorkspace workspace;
  * Raise the error that a damaged value deserves.
  */
 void
-nbmf_report_damage(NbmfStatus status)
+nbmf_report_damage(NbmfStatus status, const NbmfFrame *frame)
 {
 	switch (status)
 	{
+		case NBMF_ERR_OBJECT:
+			ereport(ERROR,
+					(errcode(ERRCODE_DATA_CORRUPTED),
+					 errmsg("cannot read nbmf value without shared object %u", frame->object),
+					 errdetail("The table nbmf.object has no row with that id."),
+					 errhint("Restore that row from a backup; nbmf_verify_table() finds the "
+							 "values that need it.")));
+			break;
 		case NBMF_ERR_RESERVED:
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("cannot read nbmf value"),
@@ -87,34 +96,121 @@ nbmf_stored_size(Size frame_len)
 	return frame_len + VARHDRSZ;
 }
 
-/* Will CHECK_FOR_INTERRUPTS() throw? */
+/* The error that an interrupt threw while a value was being encoded */
+static ErrorData *interrupt_error = NULL;
+
+/*
+ * Serve what interrupts there are, between two steps of an encoding.  An error
+ * is kept, to be thrown when the core has returned; true says so.
+ */
 static bool
-interrupt_waits(void)
+serve_interrupts(void)
 {
-	return InterruptPending && (QueryCancelPending || ProcDiePending) &&
-		   InterruptHoldoffCount == 0 && QueryCancelHoldoffCount == 0 && CritSectionCount == 0;
+	MemoryContext context = CurrentMemoryContext;
+	volatile bool stop = false;
+
+	if (!INTERRUPTS_PENDING_CONDITION())
+		return false;
+	PG_TRY();
+	{
+		CHECK_FOR_INTERRUPTS();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		interrupt_error = CopyErrorData();
+		FlushErrorState();
+		stop = true;
+	}
+	PG_END_TRY();
+	return stop;
 }
 
 /*
- * Encode content.  level 0 stands for nbmf.zstd_level.
+ * Decode a frame that was just made, and raise an error if it does not give
+ * the content back: a fault in this library or in libzstd, which must not
+ * reach a table.
+ */
+static void
+check_encoding(const char *made, Size made_len, const NbmfDict *dict, const char *content, Size len)
+{
+	NbmfFrame frame;
+	NbmfStatus status;
+	char *decoded;
+
+	status = nbmf_frame_parse(made, made_len, made_len, &frame);
+	decoded = palloc(Max(len, 1));
+	if (status == NBMF_OK)
+		status = nbmf_decode(&workspace, frame.object != 0 ? dict : NULL, made, made_len, decoded,
+							 len, &frame);
+	if (status != NBMF_OK || frame.raw_len != len || memcmp(decoded, content, len) != 0)
+		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR),
+						errmsg("nbmf value does not decode to what was encoded"),
+						errdetail("Dictionary %u; %s", dict->id, nbmf_status_text(status))));
+	pfree(decoded);
+}
+
+/*
+ * Most content of a kind: its text must not be over the limit either, or the
+ * value could go in but not come out.
+ */
+static Size
+content_limit(NbmfKind kind)
+{
+	switch (kind)
+	{
+		case NBMF_KIND_BYTEA:
+			return (NBMF_CONTENT_MAX - 2) / 2;
+		case NBMF_KIND_VECTOR:
+			return NBMF_CONTENT_MAX / FLOAT_SHORTEST_DECIMAL_LEN * sizeof(float4);
+		case NBMF_KIND_TEXT:
+		case NBMF_KIND_JSON:
+			break;
+	}
+	return NBMF_CONTENT_MAX;
+}
+
+/*
+ * Encode content as a new value.  level 0 stands for nbmf.zstd_level.
  */
 Nbmf *
 nbmf_value_make(NbmfKind kind, const char *content, Size len, int level)
 {
+	return nbmf_value_encode(kind, NBMF_TIER_L1, content, len, level, 0);
+}
+
+/*
+ * Encode content, with a dictionary if its id is not 0.
+ *
+ * What zstd makes by itself is trusted; with a dictionary, the frame is
+ * decoded and compared before it is returned.
+ */
+Nbmf *
+nbmf_value_encode(NbmfKind kind, NbmfTier tier, const char *content, Size len, int level,
+				  uint32 dictionary)
+{
 	NbmfEncodeParams params = {.kind = kind,
-							   .tier = NBMF_TIER_L1,
+							   .tier = tier,
 							   .level = level > 0 ? level : nbmf_zstd_level,
-							   .interrupted = interrupt_waits};
+							   .interrupted = serve_interrupts};
+	NbmfFrame frame = {.object = dictionary};
 	NbmfStatsTimer timer;
 	NbmfStatus status;
 	Size cap;
 	size_t frame_len;
 	Nbmf *value;
 
-	if (len > NBMF_CONTENT_MAX)
+	if (len > content_limit(kind))
 	{
 		nbmf_stats_error(NBMF_STATS_ENCODE);
-		nbmf_report_damage(NBMF_ERR_TOO_LARGE);
+		nbmf_report_damage(NBMF_ERR_TOO_LARGE, NULL);
+	}
+
+	if (dictionary != 0)
+	{
+		params.dict = nbmf_dict_for_encode(dictionary, params.level);
+		if (params.dict == NULL)
+			nbmf_report_damage(NBMF_ERR_OBJECT, &frame);
 	}
 
 	nbmf_stats_start(NBMF_STATS_ENCODE, &timer);
@@ -124,18 +220,14 @@ nbmf_value_make(NbmfKind kind, const char *content, Size len, int level)
 	if (len > NBMF_CHUNK)
 		nbmf_workspace_trim(&workspace, WORKSPACE_KEEP);
 	if (status == NBMF_ERR_INTERRUPTED)
-	{
-		CHECK_FOR_INTERRUPTS();
-
-		/* still here: the interrupt was not for us */
-		params.interrupted = NULL;
-		status = nbmf_encode(&workspace, &params, content, len, VARDATA(value), cap, &frame_len);
-	}
+		ReThrowError(interrupt_error);
 	if (status != NBMF_OK)
 	{
 		nbmf_stats_error(NBMF_STATS_ENCODE);
-		nbmf_report_damage(status);
+		nbmf_report_damage(status, &frame);
 	}
+	if (params.dict != NULL)
+		check_encoding(VARDATA(value), frame_len, params.dict, content, len);
 	SET_VARSIZE(value, VARHDRSZ + frame_len);
 	if (cap > SHRINK_FROM)
 		value = repalloc(value, VARHDRSZ + frame_len);
@@ -244,15 +336,22 @@ static NbmfStatus
 try_decode(Nbmf *value, Size lead, NbmfFrame *frame, char **result)
 {
 	Size frame_len = VARSIZE_ANY_EXHDR(value);
+	const NbmfDict *dict = NULL;
 	NbmfStatsTimer timer;
 	NbmfStatus status;
 
 	nbmf_stats_start(NBMF_STATS_DECODE, &timer);
 	status = nbmf_frame_parse(VARDATA_ANY(value), frame_len, frame_len, frame);
+	if (status == NBMF_OK && frame->object != 0)
+	{
+		dict = nbmf_dict_for_decode(frame->object);
+		if (dict == NULL)
+			status = NBMF_ERR_OBJECT;
+	}
 	if (status == NBMF_OK)
 	{
 		*result = palloc(lead + frame->raw_len + 1);
-		status = nbmf_decode(&workspace, VARDATA_ANY(value), frame_len, *result + lead,
+		status = nbmf_decode(&workspace, dict, VARDATA_ANY(value), frame_len, *result + lead,
 							 frame->raw_len, frame);
 		if (status == NBMF_OK && !content_is_sound(frame, *result + lead))
 			status = NBMF_ERR_CONTENT;
@@ -276,7 +375,7 @@ nbmf_value_decode(Nbmf *value, Size lead, NbmfFrame *frame)
 	NbmfStatus status = try_decode(value, lead, frame, &result);
 
 	if (status != NBMF_OK)
-		nbmf_report_damage(status);
+		nbmf_report_damage(status, frame);
 	return result;
 }
 
@@ -319,7 +418,7 @@ nbmf_value_text(Nbmf *value, Size lead, Size *text_len)
 		case NBMF_KIND_BYTEA:
 			*text_len = frame.raw_len * 2 + 2;
 			if (lead + *text_len + 1 > MaxAllocSize)
-				nbmf_report_damage(NBMF_ERR_TOO_LARGE);
+				nbmf_report_damage(NBMF_ERR_TOO_LARGE, NULL);
 			text = palloc(lead + *text_len + 1);
 			text[lead] = '\\';
 			text[lead + 1] = 'x';
@@ -365,7 +464,7 @@ nbmf_value_frame(Datum datum, NbmfFrame *frame)
 	NbmfStatus status = nbmf_value_parse(datum, frame, &frame_len);
 
 	if (status != NBMF_OK)
-		nbmf_report_damage(status);
+		nbmf_report_damage(status, frame);
 }
 
 void

@@ -54,7 +54,7 @@ finding_of_status(NbmfStatus status, Finding *finding)
 	if (status == NBMF_OK)
 		return false;
 	if (status == NBMF_ERR_MEMORY)
-		nbmf_report_damage(status);
+		nbmf_report_damage(status, NULL);
 	strlcpy(finding->sqlstate, unpack_sql_state(code), sizeof(finding->sqlstate));
 	finding->message = "nbmf value is damaged";
 	finding->detail = nbmf_status_text(status);
@@ -108,13 +108,16 @@ check_toasted(Datum datum, Finding *finding)
  * Does the value end where its row does, at the latest?
  */
 static bool
-inside_tuple(TupleTableSlot *slot, Datum datum)
+inside_tuple(TupleTableSlot *slot, AttrNumber attnum, Datum datum)
 {
 	char *value = DatumGetPointer(datum);
 	bool should_free;
 	HeapTuple tuple = ExecFetchSlotHeapTuple(slot, false, &should_free);
 	char *end = (char *) tuple->t_data + tuple->t_len;
 
+	/* a column added with a default since is not in the row, but in the catalog */
+	if (attnum > HeapTupleHeaderGetNatts(tuple->t_data))
+		return true;
 	if (value < (char *) tuple->t_data || value >= end)
 		return should_free; /* a copy: nothing to compare with */
 
@@ -128,9 +131,9 @@ inside_tuple(TupleTableSlot *slot, Datum datum)
 }
 
 static bool
-check_value(TupleTableSlot *slot, Datum datum, Finding *finding)
+check_value(TupleTableSlot *slot, AttrNumber attnum, Datum datum, Finding *finding)
 {
-	if (!inside_tuple(slot, datum))
+	if (!inside_tuple(slot, attnum, datum))
 	{
 		(void) finding_of_status(NBMF_ERR_LENGTH, finding);
 		finding->detail = "The value goes on past the end of its row.";
@@ -163,7 +166,7 @@ verify_relation(Relation rel, const char *column, ReturnSetInfo *rsinfo)
 
 		CHECK_FOR_INTERRUPTS();
 		datum = slot_getattr(slot, attnum, &isnull);
-		if (!isnull && check_value(slot, datum, &finding))
+		if (!isnull && check_value(slot, attnum, datum, &finding))
 		{
 			Datum values[5];
 			bool nulls[5] = {0};

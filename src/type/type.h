@@ -12,6 +12,7 @@
 #include "codec/codec.h"
 #include "compat.h"
 #include "fmgr.h"
+#include "store/store.h"
 
 typedef struct varlena Nbmf;
 
@@ -24,6 +25,8 @@ typedef struct varlena Nbmf;
  * nbmf_value.c
  */
 extern Nbmf *nbmf_value_make(NbmfKind kind, const char *content, Size len, int level);
+extern Nbmf *nbmf_value_encode(NbmfKind kind, NbmfTier tier, const char *content, Size len,
+							   int level, uint32 dictionary);
 extern Nbmf *nbmf_value_from_text(const char *text, Size len, int level);
 extern Nbmf *nbmf_value_from_floats(float4 *floats, int n, int level);
 extern Nbmf *nbmf_value_reencode(Nbmf *value, int level);
@@ -33,7 +36,7 @@ extern NbmfStatus nbmf_value_check(Nbmf *value);
 extern void nbmf_value_frame(Datum datum, NbmfFrame *frame);
 extern NbmfStatus nbmf_value_parse(Datum datum, NbmfFrame *frame, Size *frame_len);
 extern Size nbmf_stored_size(Size frame_len);
-pg_noreturn extern void nbmf_report_damage(NbmfStatus status);
+pg_noreturn extern void nbmf_report_damage(NbmfStatus status, const NbmfFrame *frame);
 extern void nbmf_type_init(void);
 
 /*
@@ -60,7 +63,7 @@ typedef enum NbmfMode
 static inline int
 nbmf_typmod_level(int32 typmod)
 {
-	return typmod < 0 ? 0 : typmod & 0xff;
+	return typmod < 0 ? 0 : Min(typmod & 0xff, NBMF_LEVEL_MAX);
 }
 
 extern NbmfMode nbmf_mode_from_name(const char *name);

@@ -51,15 +51,17 @@ check_header(const NbmfFrame *header, size_t size)
 {
 	REQUIRE((unsigned) header->kind <= NBMF_KIND_VECTOR);
 	REQUIRE((unsigned) header->tier <= NBMF_TIER_L3);
-	REQUIRE((unsigned) header->codec <= NBMF_CODEC_ZSTD_BLOCKS);
-	REQUIRE(header->header_len >= 5 && header->header_len <= 10);
-	REQUIRE(header->header_len == nbmf_frame_header_len(header->codec, header->raw_len));
+	REQUIRE((unsigned) header->codec <= NBMF_CODEC_DICT_BLOCKS);
+	REQUIRE(header->header_len >= 5 && header->header_len <= 15);
+	REQUIRE(header->header_len ==
+			nbmf_frame_header_len(header->codec, header->object, header->raw_len));
 	REQUIRE(header->header_len + header->payload_len == size);
 	REQUIRE(header->raw_len <= NBMF_CONTENT_MAX);
 	if (header->codec == NBMF_CODEC_STORED)
 		REQUIRE(header->raw_len == header->payload_len);
 	else
 		REQUIRE(header->raw_len <= nbmf_zstd_plausible_len(header->codec, header->payload_len));
+	REQUIRE((header->object != 0) == (header->codec >= NBMF_CODEC_DICT));
 	if (header->kind == NBMF_KIND_VECTOR)
 		REQUIRE(header->raw_len > 0 && header->raw_len % 4 == 0);
 }
@@ -68,8 +70,31 @@ static bool
 same_header(const NbmfFrame *a, const NbmfFrame *b)
 {
 	return a->kind == b->kind && a->tier == b->tier && a->codec == b->codec &&
-		   a->checksum == b->checksum && a->raw_len == b->raw_len &&
+		   a->object == b->object && a->checksum == b->checksum && a->raw_len == b->raw_len &&
 		   a->header_len == b->header_len && a->payload_len == b->payload_len;
+}
+
+/*
+ * A dictionary for whatever id the frame asks for.
+ */
+static const NbmfDict *
+dictionary(uint32_t id)
+{
+	static uint8_t bytes[4096];
+	static NbmfDict dict;
+
+	if (id == 0)
+		return NULL;
+	if (dict.ddict == NULL)
+	{
+		for (size_t i = 0; i < sizeof(bytes); i++)
+			bytes[i] = (uint8_t) ((uint8_t) "the dictionary of a fuzzer "[i % 27] + (i / 27) % 3);
+		dict.bytes = bytes;
+		dict.len = sizeof(bytes);
+		REQUIRE(nbmf_dict_prepare_decode(&dict) == NBMF_OK);
+	}
+	dict.id = id;
+	return &dict;
 }
 
 int
@@ -79,6 +104,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	NbmfFrame other;
 	NbmfStatus status = nbmf_frame_parse(data, size, size, &header);
 	NbmfStatus decoded;
+	const NbmfDict *dict;
 	uint8_t again[NBMF_FRAME_HEADER_MAX];
 	uint8_t *content;
 
@@ -93,7 +119,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	if (status != NBMF_OK)
 	{
-		REQUIRE(nbmf_decode(&ws, data, size, NULL, 0, &other) == status);
+		REQUIRE(nbmf_decode(&ws, NULL, data, size, NULL, 0, &other) == status);
 		return 0;
 	}
 	check_header(&header, size);
@@ -104,12 +130,13 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (header.raw_len > CONTENT_LEN_MAX)
 		return 0;
+	dict = dictionary(header.object);
 	content = malloc(header.raw_len);
 	data = guarded_copy(data, size);
 	if (header.raw_len > 0)
-		REQUIRE(nbmf_decode(&ws, data, size, content, header.raw_len - 1, &other) ==
+		REQUIRE(nbmf_decode(&ws, dict, data, size, content, header.raw_len - 1, &other) ==
 				NBMF_ERR_SPACE);
-	decoded = nbmf_decode(&ws, data, size, content, header.raw_len, &other);
+	decoded = nbmf_decode(&ws, dict, data, size, content, header.raw_len, &other);
 	REQUIRE(same_header(&header, &other));
 	REQUIRE(decoded == NBMF_OK || decoded == NBMF_ERR_PAYLOAD || decoded == NBMF_ERR_LENGTH ||
 			decoded == NBMF_ERR_CHECKSUM);

@@ -301,7 +301,9 @@ my @bad = (
 				"codec $_", sprintf('%02x', $_) . 'a36d9f8868656c6c6f',
 				'0A000'
 			]
-		} 4 .. 15),
+		} 7 .. 15),
+	[ 'an object that is not there', '057f200000000000001122', 'XX001' ],
+	[ 'object 0', '0500200000000000001122', 'XX001' ],
 	[ 'a vector of nothing', stored(3, ''), 'XX001' ],
 	[ 'a vector of 3 bytes', stored(3, 'abc'), 'XX001' ],
 	[ 'a vector of 5 bytes', stored(3, 'abcde'), 'XX001' ],
@@ -376,13 +378,14 @@ is( $new->safe_psql(
 		'postgres', "SELECT nbmf_verify(frame_as_nbmf('\\x$forged'))"),
 	'f',
 	'forged JSON does not verify');
-foreach my $type ('json', 'jsonb')
-{
-	is( sqlstate_of(
-			$new, 'postgres', "SELECT frame_as_nbmf('\\x$forged')::$type"),
-		'22P02',
-		"forged JSON is no $type");
-}
+is( sqlstate_of(
+		$new, 'postgres', "SELECT frame_as_nbmf('\\x$forged')::jsonb"),
+	'22P02',
+	'forged JSON is no jsonb');
+is( $new->safe_psql(
+		'postgres', "SELECT frame_as_nbmf('\\x$forged')::json"),
+	'"{\\"a\\": }"',
+	'forged JSON is a string to json');
 
 unlike(
 	slurp_file($new->logfile),

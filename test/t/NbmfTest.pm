@@ -10,20 +10,27 @@ use IPC::Run;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes qw(usleep);
 
 our @EXPORT = qw(
   @unicode_any
   @unicode_japanese
   @unicode_latin1
+  ask
+  await_answer
+  close_session
   connection
   create_aliases
   create_documents
+  create_records
   finish_session
   is_same
   list_documents
   list_table
   new_node
+  open_session
   oracle_of
+  request
   sqlstate_of
   start_session
   verify_columns
@@ -96,6 +103,78 @@ sub finish_session
 
 	$session->{run}->finish;
 	return $session->{run}->full_result >> 8;
+}
+
+# A psql that stays, to be asked one thing after another
+sub open_session
+{
+	my ($node, $db, @params) = @_;
+	my %session = (in => '', out => '', err => '', asked => 0);
+
+	$session{run} = IPC::Run::start(
+		[
+			'psql', '-XAtq', @params, connection($node), '-d', $db, '-f', '-'
+		],
+		'<',
+		\$session{in},
+		'>',
+		\$session{out},
+		'2>',
+		\$session{err},
+		IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default));
+	return \%session;
+}
+
+# Send SQL without waiting for the answer
+sub request
+{
+	my ($session, $sql) = @_;
+	my $mark = 'answered ' . ++$session->{asked};
+
+	$session->{out} = $session->{err} = '';
+	$session->{in} .= "$sql\n;\n\\echo $mark\n\\warn $mark\n";
+	# "pump" would wait for something to come back
+	while (length $session->{in} && $session->{run}->pumpable)
+	{
+		$session->{run}->pump_nb;
+		usleep(1_000);
+	}
+	return;
+}
+
+# Wait for it; in scalar context the rows, in list context the messages too.
+# A psql that has lost its server answers as far as it could.
+sub await_answer
+{
+	my ($session) = @_;
+	my $mark = "answered $session->{asked}\n";
+	my @answer;
+
+	foreach my $stream ('out', 'err')
+	{
+		$session->{run}->pump
+		  while index($session->{$stream}, $mark) < 0
+		  && $session->{run}->pumpable;
+		push @answer, $session->{$stream} =~ s/\Q$mark\E\z//r;
+		chomp $answer[-1];
+	}
+	return wantarray ? @answer : $answer[0];
+}
+
+sub ask
+{
+	my ($session, $sql) = @_;
+
+	request($session, $sql);
+	return await_answer($session);
+}
+
+sub close_session
+{
+	my ($session) = @_;
+
+	eval { $session->{run}->finish };
+	return;
 }
 
 # Superuser's aliases that copy the bytes of a varlena: frame_of shows what a
@@ -227,6 +306,39 @@ sub create_documents
 			FROM (SELECT description FROM pg_description
 				  ORDER BY classoid, objoid, objsubid LIMIT 40) AS d;
 SQL
+	return;
+}
+
+# Table record (n, tenant, d): JSON documents with much in common, d, of three
+# tenants in turn.  The function record_text makes them, and any number more;
+# secret_text makes others, in which each tenant has a secret of its own, and
+# which no dictionary learned from the former has a word of.
+sub create_records
+{
+	my ($node, $db, $count) = @_;
+
+	$node->safe_psql(
+		$db, qq{
+		CREATE FUNCTION record_text(n int, tenant text DEFAULT 't0') RETURNS text
+			LANGUAGE sql IMMUTABLE AS \$\$
+			SELECT format('{"id": %s, "tenant": "%s", '
+				'"event": "%s", "message": "The agent %s has %s document %s for user %s", '
+				'"digest": "%s"}',
+				n, tenant,
+				(ARRAY['created', 'read', 'changed', 'summarized', 'sent'])[1 + n % 5],
+				'agent-' || n % 7, (ARRAY['looked at', 'written', 'forgotten'])[1 + n % 3],
+				n * 31, 'user-' || n % 101, left(md5(n::text), 12))
+		\$\$;
+		CREATE FUNCTION secret_text(n int, tenant text DEFAULT 't0') RETURNS text
+			LANGUAGE sql IMMUTABLE AS \$\$
+			SELECT replace(upper(d), '"EVENT"',
+				concat('"PASSWORD": "s3', 'cr3t-', tenant, '-s3', 'cr3t", "EVENT"'))
+			FROM record_text(n, tenant) AS d
+		\$\$;
+		CREATE TABLE record AS
+			SELECT n, 't' || n % 3 AS tenant, record_text(n, 't' || n % 3) AS d
+			FROM generate_series(1, $count) AS n;
+		ALTER TABLE record ADD PRIMARY KEY (n)});
 	return;
 }
 

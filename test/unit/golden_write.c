@@ -349,7 +349,7 @@ write_frame(const char *dir, const char *name, NbmfStatus expected, const uint8_
 	status = nbmf_frame_parse(frame, frame_len, frame_len, &header);
 	content = exact_alloc(status == NBMF_OK ? header.raw_len : 1);
 	if (status == NBMF_OK)
-		status = nbmf_decode(&ws, frame, frame_len, content, header.raw_len, &header);
+		status = nbmf_decode(&ws, NULL, frame, frame_len, content, header.raw_len, &header);
 	if (status != expected)
 	{
 		fprintf(stderr, "%s: %s instead of %s\n", name, golden_status_name(status),
@@ -420,7 +420,7 @@ golden_write(const char *dir)
 							.codec = by_hand[i].codec,
 							.raw_len = by_hand[i].len,
 							.checksum = nbmf_checksum(by_hand[i].text, strlen(by_hand[i].text))};
-		size_t header_len = nbmf_frame_header_len(header.codec, header.raw_len);
+		size_t header_len = nbmf_frame_header_len(header.codec, header.object, header.raw_len);
 		uint8_t frame[NBMF_FRAME_HEADER_MAX + sizeof(by_hand[i].payload)];
 
 		nbmf_frame_write_header(frame, &header);

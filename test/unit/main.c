@@ -32,6 +32,7 @@ main(int argc, char **argv)
 	test_kind(quick);
 	test_round_trip(quick);
 	test_workspace(quick);
+	test_dict(quick);
 	test_damage(quick);
 	test_golden(argv[argc - 1]);
 	return tap_finish();

@@ -105,7 +105,7 @@ decode(const uint8_t *frame, size_t frame_len, const Sample *s, NbmfFrame *heade
 	if (status != NBMF_OK)
 	{
 		/* a caller who does not parse first is told the same */
-		CHECK(nbmf_decode(&ws, frame, frame_len, NULL, 0, header) == status, "%s: status %d",
+		CHECK(nbmf_decode(&ws, NULL, frame, frame_len, NULL, 0, header) == status, "%s: status %d",
 			  s->name, (int) status);
 		return status;
 	}
@@ -114,7 +114,7 @@ decode(const uint8_t *frame, size_t frame_len, const Sample *s, NbmfFrame *heade
 		return NBMF_ERR_LENGTH;
 	content = exact_alloc(header->raw_len);
 	frame = guarded_copy(frame, frame_len);
-	status = nbmf_decode(&ws, frame, frame_len, content, header->raw_len, header);
+	status = nbmf_decode(&ws, NULL, frame, frame_len, content, header->raw_len, header);
 	if (status == NBMF_OK)
 		*same = header->raw_len == s->raw_len &&
 				(s->raw_len == 0 || memcmp(content, s->content, s->raw_len) == 0);
@@ -157,7 +157,7 @@ bit_flips(void)
 	{
 		const Sample *s = &samples[i];
 		uint8_t *frame = exact_copy(s->frame, s->frame_len);
-		size_t header_len = nbmf_frame_header_len(s->codec, s->raw_len);
+		size_t header_len = nbmf_frame_header_len(s->codec, 0, s->raw_len);
 
 		for (size_t bit = 8; bit < 8 * s->frame_len; bit += step(s))
 		{
@@ -293,14 +293,14 @@ decode_payload(NbmfCodec codec, const uint8_t *payload, size_t payload_len, cons
 			   size_t len)
 {
 	NbmfFrame frame = {.codec = codec, .raw_len = len, .checksum = nbmf_checksum(text, len)};
-	size_t header_len = nbmf_frame_header_len(codec, len);
+	size_t header_len = nbmf_frame_header_len(codec, 0, len);
 	uint8_t *bytes = exact_alloc(header_len + payload_len);
 	uint8_t *content = exact_alloc(len);
 	NbmfStatus status;
 
 	nbmf_frame_write_header(bytes, &frame);
 	memcpy(bytes + header_len, payload, payload_len);
-	status = nbmf_decode(&ws, guarded_copy(bytes, header_len + payload_len),
+	status = nbmf_decode(&ws, NULL, guarded_copy(bytes, header_len + payload_len),
 						 header_len + payload_len, content, len, &frame);
 	if (status == NBMF_OK)
 		CHECK(len == 0 || memcmp(content, text, len) == 0, "content");

@@ -84,9 +84,10 @@ header_bytes(void)
 		NbmfFrame frame = {.codec = NBMF_CODEC_ZSTD, .checksum = SUM, .raw_len = raw_len};
 		uint8_t *written = exact_alloc(header_len);
 
-		CHECK(nbmf_frame_header_len(NBMF_CODEC_ZSTD, raw_len) == header_len, "%zu", raw_len);
-		CHECK(nbmf_frame_header_len(NBMF_CODEC_ZSTD_BLOCK, raw_len) == header_len, "%zu", raw_len);
-		CHECK(nbmf_frame_header_len(NBMF_CODEC_STORED, raw_len) == 5, "%zu", raw_len);
+		CHECK(nbmf_frame_header_len(NBMF_CODEC_ZSTD, 0, raw_len) == header_len, "%zu", raw_len);
+		CHECK(nbmf_frame_header_len(NBMF_CODEC_ZSTD_BLOCK, 0, raw_len) == header_len, "%zu",
+			  raw_len);
+		CHECK(nbmf_frame_header_len(NBMF_CODEC_STORED, 0, raw_len) == 5, "%zu", raw_len);
 		nbmf_frame_write_header(written, &frame);
 		CHECK(memcmp(written, expected, header_len) == 0, "written bytes for %zu", raw_len);
 		free(written);
@@ -117,7 +118,7 @@ header_round_trip(void)
 								.raw_len = 100000};
 				NbmfFrame out;
 				uint8_t bytes[NBMF_FRAME_HEADER_MAX] = {0};
-				size_t header_len = nbmf_frame_header_len(in.codec, in.raw_len);
+				size_t header_len = nbmf_frame_header_len(in.codec, in.object, in.raw_len);
 
 				nbmf_frame_write_header(bytes, &in);
 				CHECK(bytes[0] == (codec | kind << 4 | tier << 6), "first byte is %02x", bytes[0]);
@@ -163,7 +164,7 @@ length_codes_are_one_to_one(void)
 			header[1 + i] = (uint8_t) (code >> (16 - 8 * i));
 		if (nbmf_frame_parse(header, sizeof(header), 1000, &frame) != NBMF_OK ||
 			frame.raw_len != expected || frame.header_len != 5 + code_len ||
-			nbmf_frame_header_len(NBMF_CODEC_ZSTD, expected) != 5 + code_len)
+			nbmf_frame_header_len(NBMF_CODEC_ZSTD, 0, expected) != 5 + code_len)
 		{
 			CHECK(false, "code %06x of %zu bytes: length %zu instead of %zu", code, code_len,
 				  frame.raw_len, expected);
@@ -239,14 +240,17 @@ first_bytes(void)
 	for (unsigned first = 0; first < 256; first++)
 	{
 		/* the content's length, 8, fits every codec and kind */
-		uint8_t bytes[1 + 4 + 8] = {(uint8_t) first, 8, SUM_BYTES};
+		uint8_t bytes[1 + 1 + 4 + 8] = {(uint8_t) first, 8, SUM_BYTES};
+		uint8_t with_object[1 + 1 + 4 + 8] = {(uint8_t) first, 9, 8, SUM_BYTES};
 		unsigned codec = first & 15;
 		unsigned kind = first >> 4 & 3;
 		unsigned tier = first >> 6;
 		NbmfFrame frame;
-		NbmfStatus status = parse(bytes, sizeof(bytes), sizeof(bytes), &frame);
+		bool object = codec >= 4;
+		size_t len = codec == 0 ? 13 : 14;
+		NbmfStatus status = parse(object ? with_object : bytes, len, len, &frame);
 
-		if (codec > 3 || tier == 3)
+		if (codec > 6 || tier == 3)
 		{
 			CHECK(status == NBMF_ERR_RESERVED, "first byte %02x: status %d", first, (int) status);
 			/* nothing that is here later can make it good */
@@ -257,8 +261,11 @@ first_bytes(void)
 		CHECK((unsigned) frame.codec == codec && (unsigned) frame.kind == kind &&
 				  (unsigned) frame.tier == tier && frame.raw_len == 8 &&
 				  (codec == 0 || frame.checksum == SUM - kind * KIND_MIX) &&
-				  frame.header_len == (codec == 0 ? 5u : 6u) &&
-				  frame.payload_len == (codec == 0 ? 8u : 7u),
+				  frame.object == (object ? 9u : 0u) &&
+				  frame.header_len == (codec == 0 ? 5u
+									   : object   ? 7u
+												  : 6u) &&
+				  frame.payload_len == len - frame.header_len,
 			  "fields for first byte %02x", first);
 		CHECK(parse(bytes, 1, 1, &frame) == NBMF_ERR_TRUNCATED, "first byte %02x alone", first);
 	}
@@ -317,7 +324,7 @@ implausible_lengths(void)
 	{
 		NbmfFrame frame = {.codec = cases[i].codec, .raw_len = cases[i].raw_len};
 		uint8_t bytes[NBMF_FRAME_HEADER_MAX] = {0};
-		size_t header_len = nbmf_frame_header_len(frame.codec, frame.raw_len);
+		size_t header_len = nbmf_frame_header_len(frame.codec, frame.object, frame.raw_len);
 		size_t frame_len = header_len + cases[i].payload_len;
 		NbmfStatus status;
 
@@ -343,7 +350,7 @@ vector_lengths(void)
 			uint8_t bytes[NBMF_FRAME_HEADER_MAX] = {0};
 			NbmfFrame frame = {
 				.kind = NBMF_KIND_VECTOR, .codec = (NbmfCodec) codec, .raw_len = len};
-			size_t frame_len = nbmf_frame_header_len(frame.codec, len) + len + 4;
+			size_t frame_len = nbmf_frame_header_len(frame.codec, frame.object, len) + len + 4;
 			NbmfStatus expected = len > 0 && len % 4 == 0 ? NBMF_OK : NBMF_ERR_CONTENT;
 
 			if (codec == 0)
@@ -394,7 +401,7 @@ names(void)
 		const char *text = nbmf_status_text((NbmfStatus) i);
 
 		CHECK(strlen(text) > 5 && text[strlen(text) - 1] == '.', "status %d: %s", i, text);
-		CHECK((strcmp(text, "Unknown error.") == 0) == (i > NBMF_ERR_INTERRUPTED), "status %d", i);
+		CHECK((strcmp(text, "Unknown error.") == 0) == (i > NBMF_ERR_OBJECT), "status %d", i);
 		for (int j = 0; j < i; j++)
 			CHECK(strcmp(text, nbmf_status_text((NbmfStatus) j)) != 0, "status %d and %d", i, j);
 	}

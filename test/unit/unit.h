@@ -49,6 +49,7 @@ extern void test_round_trip(bool quick);
 extern void test_workspace(bool quick);
 extern void test_damage(bool quick);
 extern void test_kind(bool quick);
+extern void test_dict(bool quick);
 extern void test_digest(bool quick);
 
 #endif /* NBMF_TEST_UNIT_H */

@@ -1,0 +1,96 @@
+/*
+ * nbmf_object.c
+ *		Reading the table nbmf.object.
+ *
+ * Objects are read by whoever reads a value: unprivileged roles, parallel
+ * workers, logical decoding, backends of a standby.  So there is no SPI, no
+ * permission check of the reader, and no dependence on its snapshot: the row
+ * is found through the primary key with SNAPSHOT_TOAST, which sees it from the
+ * moment it is there, as a TOAST chunk is seen by whoever holds the pointer.
+ * That is safe because an object is committed before the first value that
+ * refers to it is made, and is never changed or deleted.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/stratnum.h"
+#include "access/table.h"
+#include "catalog/namespace.h"
+#include "utils/fmgroids.h"
+#include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "compat.h"
+#include "store/store.h"
+
+/* Columns of nbmf.object; the install script and this must agree */
+#define Anum_object_id         1
+#define Anum_object_attachment 2
+#define Anum_object_payload    6
+#define Anum_object_checksum   7
+
+/*
+ * OID of nbmf.object, InvalidOid where the extension is not installed.
+ */
+Oid
+nbmf_object_relation(void)
+{
+	Oid schema = get_namespace_oid("nbmf", true);
+
+	return OidIsValid(schema) ? get_relname_relid("object", schema) : InvalidOid;
+}
+
+/*
+ * Read an object into the current memory context; false if there is none with
+ * that id.
+ */
+bool
+nbmf_object_read(uint32 id, bytea **payload)
+{
+	SnapshotData toast_snapshot = {.snapshot_type = SNAPSHOT_TOAST};
+	Oid relid = nbmf_object_relation();
+	Relation rel;
+	SysScanDesc scan;
+	ScanKeyData key;
+	HeapTuple tuple;
+	bool found = false;
+	bool push;
+
+	if (!OidIsValid(relid))
+		return false;
+	rel = table_open(relid, AccessShareLock);
+
+	/* fetching the payload from TOAST wants one, which logical decoding lacks */
+	push = !HaveRegisteredOrActiveSnapshot();
+	if (push)
+		PushActiveSnapshot(GetCatalogSnapshot(relid));
+	ScanKeyInit(&key, Anum_object_id, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum((int32) id));
+	scan = systable_beginscan(rel, nbmf_primary_key_index(rel), true, &toast_snapshot, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		TupleDesc tupdesc = RelationGetDescr(rel);
+		bool isnull;
+		int32 attachment =
+			DatumGetInt32(heap_getattr(tuple, Anum_object_attachment, tupdesc, &isnull));
+		int64 checksum = DatumGetInt64(heap_getattr(tuple, Anum_object_checksum, tupdesc, &isnull));
+
+		*payload = DatumGetByteaPCopy(heap_getattr(tuple, Anum_object_payload, tupdesc, &isnull));
+		if (checksum != (int64) nbmf_checksum(VARDATA(*payload), VARSIZE(*payload) - VARHDRSZ))
+			ereport(ERROR,
+					(errcode(ERRCODE_DATA_CORRUPTED), errmsg("shared object %u is damaged", id),
+					 errdetail("It belongs to attachment %d; nbmf.attached tells which column "
+							   "that is.",
+							   attachment),
+					 errhint("Restore that row of nbmf.object from a backup.")));
+		found = true;
+	}
+	systable_endscan(scan);
+	if (push)
+		PopActiveSnapshot();
+	table_close(rel, AccessShareLock);
+	return found;
+}

@@ -1,0 +1,26 @@
+/*
+ * store.h
+ *		Shared objects: what values of one column share and refer to by id.
+ *
+ * An object is a row of the table nbmf.object.  Rows are only ever added, by
+ * nbmf_object_mint, in a transaction of their own that commits before any
+ * value refers to the object; so whoever has a value can read its object, no
+ * matter which snapshot or role it reads with.
+ */
+#ifndef NBMF_STORE_H
+#define NBMF_STORE_H
+
+#include "codec/codec.h"
+#include "compat.h"
+
+/* nbmf_object.c */
+extern Oid nbmf_object_relation(void);
+extern bool nbmf_object_read(uint32 id, bytea **payload);
+
+/* nbmf_dictcache.c */
+extern const NbmfDict *nbmf_dict_for_decode(uint32 id);
+extern const NbmfDict *nbmf_dict_for_encode(uint32 id, int level);
+
+extern void nbmf_store_init(void);
+
+#endif /* NBMF_STORE_H */

@@ -1,0 +1,583 @@
+/*
+ * nbmf_maintain.c
+ *		CALL nbmf.maintain([relation [, max_runtime]]): train what has no
+ *		dictionary yet, and re-encode values that get smaller by it.
+ *
+ * A table is worked through in batches of blocks.  A batch reads its blocks
+ * under a snapshot, decodes each value that is not yet of tier L2 with its
+ * current dictionary, encodes it anew, decodes and compares the result; then it
+ * updates the rows whose value has not changed meanwhile, and commits.  Rows
+ * that another session has locked are left for the next time.  What a batch
+ * refers to was committed before it began, so a crash at any point leaves whole
+ * values, each old or new.
+ *
+ * Updates run as the table's owner, in a security-restricted operation, and
+ * with session_replication_role = replica, so that they fire none of the
+ * user's triggers: no value changes, only its bytes.  The row trigger does fire,
+ * for logical replication's sake, and finds nothing to do.
+ */
+#include "postgres.h"
+
+#include <limits.h>
+
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/namespace.h"
+#include "catalog/partition.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_type.h"
+#include "executor/executor.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "storage/bufmgr.h"
+#include "storage/latch.h"
+#include "storage/lmgr.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/resowner.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+
+#include "tier/tier.h"
+#include "type/type.h"
+
+PG_FUNCTION_INFO_V1(nbmf_maintain);
+PG_FUNCTION_INFO_V1(nbmf_same_frame);
+
+/* Blocks that one transaction works through */
+#define BATCH_BLOCKS 64
+
+/*
+ * A row is written anew only if its value gets smaller by this part: less does
+ * not pay for the dead row that an update leaves.
+ */
+#define MIN_GAIN 16
+
+/* A relation with storage, and its attached column */
+typedef struct Target
+{
+	Oid relid;
+	AttrNumber body;
+	bool train; /* where the column was attached, not a partition of that */
+} Target;
+
+/* A value to be replaced */
+typedef struct Replacement
+{
+	ItemPointerData tid;
+	Nbmf *before;
+	Nbmf *after;
+} Replacement;
+
+typedef struct Totals
+{
+	uint64 seen;
+	uint64 replaced;
+	uint64 skipped; /* changed or locked meanwhile */
+	uint64 damaged;
+	uint64 bytes_before;
+	uint64 bytes_after;
+} Totals;
+
+static int nbmf_maintain_wal_rate = 0; /* kB/s, 0: no limit */
+
+/*
+ * Attached columns, of one table and what is below it or of all tables that
+ * the caller owns.
+ */
+static List *
+list_targets(Oid only, MemoryContext context)
+{
+	List *targets = NIL;
+	List *tree = NIL;
+	int result;
+
+	if (OidIsValid(only))
+	{
+		Relation rel = nbmf_open_owned(only, AccessShareLock);
+
+		nbmf_require_all_rows(rel, "nbmf.maintain()");
+		tree = find_all_inheritors(only, AccessShareLock, NULL);
+		table_close(rel, NoLock);
+	}
+	result = SPI_execute("SELECT t.tgrelid, t.tgattr[0], t.tgparentid = 0 "
+						 "FROM pg_catalog.pg_trigger t "
+						 "JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid "
+						 "WHERE t.tgfoid = 'nbmf.encode()'::pg_catalog.regprocedure "
+						 "AND pg_catalog.pg_has_role(c.relowner, 'USAGE') "
+						 "AND (c.relpersistence <> 't' OR pg_catalog.pg_is_other_temp_schema("
+						 "c.relnamespace) IS NOT TRUE) "
+						 "ORDER BY t.tgrelid",
+						 true, 0);
+	if (result != SPI_OK_SELECT)
+		elog(ERROR, "SPI_execute failed: %s", SPI_result_code_string(result));
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		HeapTuple row = SPI_tuptable->vals[i];
+		TupleDesc tupdesc = SPI_tuptable->tupdesc;
+		MemoryContext old;
+		Target *target;
+		bool isnull;
+		Oid relid = DatumGetObjectId(SPI_getbinval(row, tupdesc, 1, &isnull));
+
+		if (tree != NIL && !list_member_oid(tree, relid))
+			continue;
+		old = MemoryContextSwitchTo(context);
+		target = palloc(sizeof(Target));
+		target->relid = relid;
+		target->body = DatumGetInt16(SPI_getbinval(row, tupdesc, 2, &isnull));
+		target->train = DatumGetBool(SPI_getbinval(row, tupdesc, 3, &isnull));
+		targets = lappend(targets, target);
+		MemoryContextSwitchTo(old);
+	}
+	SPI_freetuptable(SPI_tuptable);
+	return targets;
+}
+
+/*
+ * The relation of a target, if it is still there and still attached.
+ */
+static Relation
+open_target(const Target *target, LOCKMODE lock, NbmfAttachment *attachment)
+{
+	Relation rel;
+
+	/*
+	 * An update of a partition asks for its parents, too: take them first, in
+	 * the order of those who work on the parent.
+	 */
+	if (get_rel_relispartition(target->relid))
+	{
+		List *ancestors = get_partition_ancestors(target->relid);
+
+		for (int i = list_length(ancestors) - 1; i >= 0; i--)
+			LockRelationOid(list_nth_oid(ancestors, i), AccessShareLock);
+	}
+	rel = try_relation_open(target->relid, lock);
+
+	if (rel != NULL && !nbmf_attachment_of_column(rel, target->body, attachment))
+	{
+		relation_close(rel, lock);
+		rel = NULL;
+	}
+	return rel;
+}
+
+/*
+ * Encode a value anew if that is due; NULL if it is not, or does not pay.
+ */
+static Nbmf *
+tighten(const NbmfAttachment *attachment, HeapTuple row, TupleDesc tupdesc, Datum datum,
+		Totals *totals)
+{
+	const NbmfClass *class;
+	NbmfFrame frame;
+	Size frame_len;
+	uint32 dictionary;
+	Nbmf *value;
+	char *content;
+	Size saved;
+	int level;
+
+	if (nbmf_value_parse(datum, &frame, &frame_len) != NBMF_OK)
+	{
+		totals->damaged++;
+		return NULL;
+	}
+	class = nbmf_class_of_row(attachment, row, tupdesc);
+	if (class == NULL)
+		return NULL;
+	dictionary = nbmf_dictionary_of_row(attachment, row, tupdesc, class);
+	if (frame.tier >= NBMF_TIER_L2 && frame.object == dictionary)
+		return NULL;
+
+	value = DatumGetNbmfPP(datum);
+	if (nbmf_value_check(value) != NBMF_OK)
+	{
+		totals->damaged++;
+		return NULL;
+	}
+	/* what was looked up before is gone, and the class may be, too */
+	class = nbmf_class_of_row(attachment, row, tupdesc);
+	if (class == NULL)
+		return NULL;
+	level = class->l2_level;
+	content = nbmf_value_decode(value, 0, &frame);
+	value = nbmf_value_encode(frame.kind, NBMF_TIER_L2, content, frame.raw_len, level, dictionary);
+	saved = nbmf_stored_size(frame_len) / MIN_GAIN;
+	if (nbmf_stored_size(VARSIZE_ANY_EXHDR(value)) + Max(saved, 1) > nbmf_stored_size(frame_len))
+		return NULL;
+	return value;
+}
+
+/*
+ * Read a batch of blocks and make the replacements for it, in the given
+ * context.
+ */
+static List *
+collect_batch(Relation rel, const NbmfAttachment *attachment, BlockNumber start,
+			  MemoryContext context, Totals *totals)
+{
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	MemoryContext row_context =
+		AllocSetContextCreate(CurrentMemoryContext, "nbmf maintain row", ALLOCSET_DEFAULT_SIZES);
+	ItemPointerData first;
+	ItemPointerData last;
+	TableScanDesc scan;
+	List *replacements = NIL;
+
+	ItemPointerSet(&first, start, FirstOffsetNumber);
+	ItemPointerSet(&last, start + BATCH_BLOCKS - 1, MaxOffsetNumber);
+	scan = table_beginscan_tidrange(rel, GetActiveSnapshot(), &first, &last);
+	while (table_scan_getnextslot_tidrange(scan, ForwardScanDirection, slot))
+	{
+		MemoryContext old = MemoryContextSwitchTo(row_context);
+		bool should_free;
+		HeapTuple row = ExecFetchSlotHeapTuple(slot, false, &should_free);
+		bool isnull;
+		Datum datum = slot_getattr(slot, attachment->body, &isnull);
+		Nbmf *after;
+
+		CHECK_FOR_INTERRUPTS();
+		if (!isnull)
+		{
+			totals->seen++;
+			after = tighten(attachment, row, RelationGetDescr(rel), datum, totals);
+			if (after != NULL)
+			{
+				Replacement *replacement;
+
+				MemoryContextSwitchTo(context);
+				replacement = palloc(sizeof(Replacement));
+				replacement->tid = slot->tts_tid;
+				replacement->before = DatumGetNbmfPP(
+					datumCopy(PointerGetDatum(PG_DETOAST_DATUM_PACKED(datum)), false, -1));
+				replacement->after =
+					(Nbmf *) DatumGetPointer(datumCopy(PointerGetDatum(after), false, -1));
+				replacements = lappend(replacements, replacement);
+			}
+		}
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(row_context);
+	}
+	table_endscan(scan);
+	ExecDropSingleTupleTableSlot(slot);
+	MemoryContextDelete(row_context);
+	return replacements;
+}
+
+/*
+ * Update the rows of a batch that still hold the value that was encoded.
+ */
+static void
+apply_batch(Relation rel, const NbmfAttachment *attachment, List *replacements, Totals *totals)
+{
+	Form_pg_attribute body = TupleDescAttr(RelationGetDescr(rel), attachment->body - 1);
+	Oid types[3] = {TIDOID, getBaseType(body->atttypid), getBaseType(body->atttypid)};
+	const char *table = nbmf_quoted_relation(RelationGetRelid(rel));
+	const char *column = quote_identifier(NameStr(body->attname));
+	Oid user;
+	int security;
+	int nest_level;
+	SPIPlanPtr plan;
+	ListCell *lc;
+
+	GetUserIdAndSecContext(&user, &security);
+	SetUserIdAndSecContext(rel->rd_rel->relowner,
+						   security | SECURITY_RESTRICTED_OPERATION | SECURITY_NOFORCE_RLS);
+	nest_level = NewGUCNestLevel();
+	(void) set_config_option("session_replication_role", "replica", PGC_SUSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+
+	/* the sub-select locks the row, or finds it locked, changed or gone */
+	plan = SPI_prepare(psprintf("UPDATE ONLY %s SET %s = $2 WHERE ctid OPERATOR(pg_catalog.=) "
+								"(SELECT ctid FROM ONLY %s WHERE ctid OPERATOR(pg_catalog.=) $1 "
+								"AND nbmf.same_frame(%s, $3) FOR NO KEY UPDATE SKIP LOCKED)",
+								table, column, table, column),
+					   3, types);
+	if (plan == NULL)
+		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+	foreach (lc, replacements)
+	{
+		Replacement *replacement = lfirst(lc);
+		Datum values[3] = {PointerGetDatum(&replacement->tid), PointerGetDatum(replacement->after),
+						   PointerGetDatum(replacement->before)};
+		int result;
+
+		CHECK_FOR_INTERRUPTS();
+		result = SPI_execute_plan(plan, values, NULL, false, 0);
+		if (result != SPI_OK_UPDATE)
+			elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(result));
+		if (SPI_processed == 1)
+		{
+			totals->replaced++;
+			totals->bytes_before += nbmf_stored_size(VARSIZE_ANY_EXHDR(replacement->before));
+			totals->bytes_after += nbmf_stored_size(VARSIZE_ANY_EXHDR(replacement->after));
+		}
+		else
+			totals->skipped++;
+	}
+	SPI_freeplan(plan);
+
+	AtEOXact_GUC(false, nest_level);
+	SetUserIdAndSecContext(user, security);
+}
+
+/*
+ * Sleep until the WAL written since start fits nbmf.maintain_wal_rate.
+ */
+static void
+throttle(XLogRecPtr start, TimestampTz started)
+{
+	double wal_kb = (double) (GetXLogInsertRecPtr() - start) / 1024;
+
+	while (nbmf_maintain_wal_rate > 0)
+	{
+		double due_ms = wal_kb * 1000 / nbmf_maintain_wal_rate;
+		long spent_ms = TimestampDifferenceMilliseconds(started, GetCurrentTimestamp());
+
+		CHECK_FOR_INTERRUPTS();
+		if ((double) spent_ms >= due_ms)
+			break;
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 (long) Min(due_ms - (double) spent_ms + 1, 1000), PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+	}
+}
+
+/* One step of maintenance: what is to be done, and what came of it */
+typedef struct Step
+{
+	const Target *target;
+	BlockNumber start;  /* of the batch */
+	BlockNumber blocks; /* of the relation, when it was begun */
+	bool done;
+	char *name;
+	Totals totals;
+	MemoryContext context;       /* outlives transactions */
+	MemoryContext batch_context; /* is reset after each batch */
+} Step;
+
+static void
+train_if_due(Step *step)
+{
+	NbmfAttachment attachment;
+	Relation rel = open_target(step->target, ShareUpdateExclusiveLock, &attachment);
+
+	if (rel == NULL)
+		return;
+	if (nbmf_attachment_is_known(&attachment) && !nbmf_has_dictionary(attachment.id))
+	{
+		nbmf_require_all_rows(rel, "nbmf.maintain()");
+		nbmf_train_column(rel, &attachment);
+	}
+	relation_close(rel, NoLock);
+}
+
+static void
+maintain_batch(Step *step)
+{
+	NbmfAttachment attachment;
+	Relation rel = open_target(step->target, RowExclusiveLock, &attachment);
+
+	step->done = true;
+	if (rel == NULL)
+		return;
+	if (RELKIND_HAS_TABLE_AM(rel->rd_rel->relkind))
+	{
+		if (step->name == NULL)
+		{
+			nbmf_require_all_rows(rel, "nbmf.maintain()");
+			CheckCmdReplicaIdentity(rel, CMD_UPDATE);
+			step->name = MemoryContextStrdup(step->context, RelationGetRelationName(rel));
+
+			/* what the updates add needs no second look */
+			step->blocks = RelationGetNumberOfBlocks(rel);
+		}
+		step->done = step->start >= step->blocks;
+		if (!step->done)
+		{
+			List *replacements =
+				collect_batch(rel, &attachment, step->start, step->batch_context, &step->totals);
+
+			if (replacements != NIL)
+				apply_batch(rel, &attachment, replacements, &step->totals);
+		}
+	}
+	relation_close(rel, NoLock);
+}
+
+/*
+ * Run a step in a subtransaction of a transaction of its own, and commit.
+ *
+ * When all tables are maintained (not strict), what is wrong with one must not
+ * keep the others from it: the error is reported as a warning, and false
+ * returned.
+ */
+static bool
+run_step(void (*work)(Step *), Step *step, bool strict)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool ok = true;
+
+	/* whatever the default is: rows that change meanwhile are no error here */
+	XactIsoLevel = XACT_READ_COMMITTED;
+	PushActiveSnapshot(GetTransactionSnapshot());
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		work(step);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData *error;
+		char *name;
+
+		MemoryContextSwitchTo(step->context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(step->context);
+		CurrentResourceOwner = owner;
+		if (strict || error->sqlerrcode == ERRCODE_QUERY_CANCELED ||
+			ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_INSUFFICIENT_RESOURCES)
+			ReThrowError(error);
+		name = get_rel_name(step->target->relid);
+		ereport(WARNING,
+				(errcode(error->sqlerrcode),
+				 errmsg("could not maintain table \"%s\"", name != NULL ? name : "(dropped)"),
+				 errdetail_internal("%s", error->message),
+				 error->hint != NULL ? errhint("%s", error->hint) : 0));
+		FreeErrorData(error);
+		ok = false;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	MemoryContextReset(step->batch_context);
+	PopActiveSnapshot();
+	SPI_commit();
+	return ok;
+}
+
+/*
+ * Train on one target if that is due, and work through it.  Returns false if
+ * the time is up.
+ */
+static bool
+maintain_target(const Target *target, TimestampTz deadline, MemoryContext context, bool strict)
+{
+	XLogRecPtr wal_start = GetXLogInsertRecPtr();
+	TimestampTz started = GetCurrentTimestamp();
+	Step step = {.target = target, .context = context};
+	bool in_time = true;
+	bool ok = true;
+
+	step.batch_context =
+		AllocSetContextCreate(context, "nbmf maintain batch", ALLOCSET_DEFAULT_SIZES);
+	if (target->train)
+		ok = run_step(train_if_due, &step, strict);
+	while (ok && !step.done)
+	{
+		if (deadline != 0 && GetCurrentTimestamp() >= deadline)
+		{
+			in_time = false;
+			break;
+		}
+		ok = run_step(maintain_batch, &step, strict);
+		step.start += BATCH_BLOCKS;
+		throttle(wal_start, started);
+	}
+	MemoryContextDelete(step.batch_context);
+
+	if (ok && step.name != NULL)
+		ereport(
+			NOTICE,
+			(errmsg("\"%s\": " UINT64_FORMAT " of " UINT64_FORMAT " values re-encoded, %s",
+					step.name, step.totals.replaced, step.totals.seen,
+					in_time ? "done" : "out of time"),
+			 errdetail("From " UINT64_FORMAT " to " UINT64_FORMAT " bytes; " UINT64_FORMAT
+					   " values were locked or changed meanwhile, " UINT64_FORMAT " are damaged.",
+					   step.totals.bytes_before, step.totals.bytes_after, step.totals.skipped,
+					   step.totals.damaged),
+			 step.totals.replaced > 0
+				 ? errhint("VACUUM makes the space that was saved free for reuse.")
+				 : 0));
+	return in_time;
+}
+
+/*
+ * nbmf.maintain(relation, max_runtime); both may be null.
+ */
+Datum
+nbmf_maintain(PG_FUNCTION_ARGS)
+{
+	Oid only = PG_ARGISNULL(0) ? InvalidOid : PG_GETARG_OID(0);
+	TimestampTz deadline = 0;
+	MemoryContext context;
+	List *targets;
+	ListCell *lc;
+
+	nbmf_require_nonatomic(fcinfo, "nbmf.maintain()");
+	if (!PG_ARGISNULL(1))
+		deadline = DatumGetTimestampTz(
+			DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(GetCurrentTimestamp()),
+								PG_GETARG_DATUM(1)));
+
+	/* what outlives the transactions of this call */
+	context = AllocSetContextCreate(PortalContext, "nbmf maintain", ALLOCSET_DEFAULT_SIZES);
+	SPI_connect_ext(SPI_OPT_NONATOMIC);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	targets = list_targets(only, context);
+	PopActiveSnapshot();
+	if (OidIsValid(only) && targets == NIL)
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+						errmsg("no column of table \"%s\" is attached", get_rel_name(only)),
+						errhint("Attach it with nbmf.attach() first.")));
+	SPI_commit();
+
+	foreach (lc, targets)
+		if (!maintain_target(lfirst(lc), deadline, context, OidIsValid(only)))
+			break;
+
+	SPI_finish();
+	MemoryContextDelete(context);
+	PG_RETURN_VOID();
+}
+
+/*
+ * Are two values the same to the byte?  (Equality asks for content only.)
+ */
+Datum
+nbmf_same_frame(PG_FUNCTION_ARGS)
+{
+	Nbmf *a = PG_GETARG_NBMF_PP(0);
+	Nbmf *b = PG_GETARG_NBMF_PP(1);
+
+	PG_RETURN_BOOL(VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
+				   memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0);
+}
+
+void
+nbmf_tier_init(void)
+{
+	DefineCustomIntVariable("nbmf.maintain_wal_rate",
+							"Most WAL that nbmf.maintain() writes, in kilobytes a second.",
+							"0 sets no limit.", &nbmf_maintain_wal_rate, 0, 0, MAX_KILOBYTES,
+							PGC_USERSET, GUC_UNIT_KB, NULL, NULL, NULL);
+}

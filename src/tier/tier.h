@@ -1,0 +1,107 @@
+/*
+ * tier.h
+ *		Columns under care: which class their values are of, which dictionary
+ *		new values use, and the trigger that sees to it.
+ */
+#ifndef NBMF_TIER_H
+#define NBMF_TIER_H
+
+#include "commands/trigger.h"
+#include "lib/stringinfo.h"
+#include "utils/rel.h"
+
+#include "codec/codec.h"
+#include "compat.h"
+
+/* Tenants with a name this long or longer have no dictionary of their own */
+#define NBMF_TENANT_MAX 128
+
+/* Who trains what with whom: nbmf.class.share */
+typedef enum NbmfShare
+{
+	NBMF_SHARE_COLUMN, /* one dictionary for all tenants of the column */
+	NBMF_SHARE_TENANT, /* one for each tenant with enough data */
+	NBMF_SHARE_NONE    /* none */
+} NbmfShare;
+
+/* A row of nbmf.class */
+typedef struct NbmfClass
+{
+	NameData name; /* key */
+	NbmfShare share;
+	int l1_level;
+	int l2_level;
+	bool edge_only;
+} NbmfClass;
+
+/* What a column's trigger says: nbmf_attach.c */
+/* Length of an attachment's key, in hexadecimal digits */
+#define NBMF_KEY_LEN 16
+
+typedef struct NbmfAttachment
+{
+	int32 id;
+	char key[NBMF_KEY_LEN + 1]; /* in the trigger's arguments */
+	AttrNumber body;
+	AttrNumber class_by; /* these three: InvalidAttrNumber where not given */
+	AttrNumber tenant_by;
+	AttrNumber age_by;
+	AttrNumber group_by;
+} NbmfAttachment;
+
+extern bool nbmf_attachment_of_trigger(Trigger *trigger, NbmfAttachment *attachment);
+extern bool nbmf_attachment_of_column(Relation rel, AttrNumber body, NbmfAttachment *attachment);
+
+extern AttrNumber nbmf_column_number(Relation rel, const char *name);
+extern AttrNumber nbmf_body_column(Relation rel, const char *name);
+extern Relation nbmf_open_owned(Oid relid, LOCKMODE lock);
+extern char *nbmf_quoted_relation(Oid relid);
+
+/*
+ * nbmf_sample.c: documents of a sample, in two halves: one trains, the other
+ * judges
+ */
+typedef struct NbmfDocuments
+{
+	StringInfoData half[2];
+	size_t *sizes[2];
+	size_t count[2];
+	size_t room[2];
+} NbmfDocuments;
+
+extern void nbmf_documents_init(NbmfDocuments *documents);
+extern void nbmf_documents_add(NbmfDocuments *documents, const char *content, Size len);
+extern double nbmf_documents_cost(const NbmfDocuments *documents, int level, const NbmfDict *dict,
+								  double *squares);
+extern double nbmf_documents_cost_with(const NbmfDocuments *documents, int level, bytea *payload,
+									   double *squares);
+extern bytea *nbmf_documents_train(const NbmfDocuments *documents, int level, double weight,
+								   uint32 current, double *ratio);
+
+extern void nbmf_table_extent(Oid relid, double *bytes, double *rows);
+
+/* nbmf_train.c */
+extern void nbmf_require_nonatomic(FunctionCallInfo fcinfo, const char *procedure);
+extern void nbmf_require_all_rows(Relation rel, const char *procedure);
+extern void nbmf_train_column(Relation rel, const NbmfAttachment *attachment);
+
+/* nbmf_rowtrigger.c */
+extern const NbmfClass *nbmf_class_of_row(const NbmfAttachment *attachment, HeapTuple row,
+										  TupleDesc tupdesc);
+extern Datum nbmf_encode_row(PG_FUNCTION_ARGS);
+
+extern uint32 nbmf_dictionary_of_row(const NbmfAttachment *attachment, HeapTuple row,
+									 TupleDesc tupdesc, const NbmfClass *class);
+
+/* nbmf_maintain.c */
+extern void nbmf_tier_init(void);
+
+/* nbmf_settings.c: what is stored about attachments, read through a cache */
+extern const NbmfClass *nbmf_class_lookup(const char *name);
+extern bool nbmf_attachment_is_known(const NbmfAttachment *attachment);
+extern char *nbmf_attachment_class(int32 attachment);
+extern uint32 nbmf_current_dictionary(int32 attachment, const char *class_name, const char *tenant);
+extern bool nbmf_has_dictionary(int32 attachment);
+extern void nbmf_settings_changed(void);
+
+#endif /* NBMF_TIER_H */
