@@ -265,6 +265,9 @@ nbmf_estimate(PG_FUNCTION_ARGS)
 
 		nbmf_documents_init(&documents);
 		survey_table(rel, column, sample, &documents, &survey);
+
+		/* SPI has left its own context as the current one */
+		MemoryContextSwitchTo(rsinfo->econtext->ecxt_per_query_memory);
 		table = pstrdup(nbmf_quoted_relation(RelationGetRelid(rel)));
 		quoted = pstrdup(quote_identifier(name));
 		MemoryContextSwitchTo(old);

@@ -437,7 +437,7 @@ run_step(void (*work)(Step *), Step *step, bool strict)
 	XactIsoLevel = XACT_READ_COMMITTED;
 	PushActiveSnapshot(GetTransactionSnapshot());
 	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
+	MemoryContextSwitchTo(step->batch_context);
 	PG_TRY();
 	{
 		work(step);
