@@ -199,7 +199,7 @@ foreach my $victim ('copy', 'postmaster', 'update', 'postmaster')
 	push @seen, @new;
 
 	$node->start if $victim eq 'postmaster';
-	$node->poll_query_until('postgres', 'SELECT true')
+	answers_again($node, 'postgres')
 	  or die 'the server does not come back';
 	ok( $node->log_contains(
 			qr/automatic recovery in progress|was not properly shut down/,

@@ -430,7 +430,7 @@ for my $round (($assertions ? 1 : 0) .. 7)
 		join("\n", sort by_tid keys %expected),
 		"lengths, round $round: nbmf_verify_table names exactly the damaged values"
 	);
-	$node->poll_query_until('postgres', 'SELECT true') if $ret != 0;
+	answers_again($node, 'postgres') if $ret != 0;
 	$node->stop;
 }
 

@@ -276,7 +276,7 @@ kill 'KILL',
   $node->safe_psql('one',
 	"SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep'");
 finish_session($pid);
-$node->poll_query_until('one', 'SELECT true')
+answers_again($node, 'one')
   or die 'the server does not come back';
 is($node->safe_psql('one', $counters),
 	"${zero}t", 'after a crash of a backend: zero');

@@ -215,7 +215,7 @@ foreach my $victim ('maintain', 'postmaster', 'maintain', 'postmaster')
 	  $sessions->{insert}->{out} =~ s/[^\n]*\z//r;
 
 	$node->start if $victim eq 'postmaster';
-	$node->poll_query_until('postgres', 'SELECT true')
+	answers_again($node, 'postgres')
 	  or die 'the server does not come back';
 	ok( $node->log_contains(
 			qr/automatic recovery in progress|was not properly shut down/,

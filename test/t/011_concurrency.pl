@@ -442,7 +442,7 @@ usleep(300_000);
 $node->safe_psql('postgres', q{DELETE FROM nbmf.class WHERE name LIKE 'own%'});
 ($out, $err) = await_answer($worker);
 is($err, '', 'a class can be deleted while its documents are trained with');
-$node->poll_query_until('postgres', 'SELECT true')
+answers_again($node, 'postgres')
   or die 'the server does not come back';
 $node->safe_psql('postgres', q{
 	INSERT INTO classes SELECT n, 'own1', d FROM record;

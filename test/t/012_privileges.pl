@@ -49,7 +49,7 @@ sub lives
 	my ($name) = @_;
 	my $before = $crashes;
 
-	$node->poll_query_until('postgres', 'SELECT true')
+	answers_again($node, 'postgres')
 	  or die 'the server does not come back';
 	$crashes = () = slurp_file($node->logfile) =~ /terminated by signal|TRAP/g;
 	is($crashes - $before, 0, $name);

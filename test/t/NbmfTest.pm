@@ -16,6 +16,7 @@ our @EXPORT = qw(
   @unicode_any
   @unicode_japanese
   @unicode_latin1
+  answers_again
   ask
   await_answer
   close_session
@@ -446,6 +447,26 @@ sub sqlstate_of
 	return 'none' if $ret == 0;
 	return $1 if $err =~ /(?:ERROR|FATAL|PANIC):\s+([0-9A-Z]{5})\b/;
 	return $err;
+}
+
+# Wait until a server that recovers from a crash answers again; false if it does
+# not in time.  A psql that is refused may end before it has read its query: the
+# broken pipe, at which IPC::Run dies, means "not yet".
+sub answers_again
+{
+	my ($node, $dbname) = @_;
+
+	foreach my $attempt (1 .. 20)
+	{
+		my $answer = eval {
+			local $SIG{PIPE} = 'IGNORE';
+			$node->poll_query_until($dbname, 'SELECT true');
+		};
+		return $answer if !$@;
+		die $@ if $@ !~ /Broken pipe/;
+		sleep 1;
+	}
+	return 0;
 }
 
 1;
