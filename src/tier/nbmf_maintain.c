@@ -199,6 +199,7 @@ tighten(const NbmfAttachment *attachment, HeapTuple row, TupleDesc tupdesc, Datu
 	class = nbmf_class_of_row(attachment, row, tupdesc);
 	if (class == NULL)
 		return NULL;
+	level = class->l2_level;
 	dictionary = nbmf_dictionary_of_row(attachment, row, tupdesc, class);
 	if (frame.tier >= NBMF_TIER_L2 && frame.object == dictionary)
 		return NULL;
@@ -209,11 +210,6 @@ tighten(const NbmfAttachment *attachment, HeapTuple row, TupleDesc tupdesc, Datu
 		totals->damaged++;
 		return NULL;
 	}
-	/* what was looked up before is gone, and the class may be, too */
-	class = nbmf_class_of_row(attachment, row, tupdesc);
-	if (class == NULL)
-		return NULL;
-	level = class->l2_level;
 	content = nbmf_value_decode(value, 0, &frame);
 	value = nbmf_value_encode(frame.kind, NBMF_TIER_L2, content, frame.raw_len, level, dictionary);
 	saved = nbmf_stored_size(frame_len) / MIN_GAIN;

@@ -56,7 +56,7 @@ typedef struct AttachmentEntry
 /* Class and tenant, and the newest dictionary for them */
 typedef struct DictionaryEntry
 {
-	char scope[NAMEDATALEN + NBMF_TENANT_MAX + 1]; /* key */
+	char scope[NBMF_SCOPE_LEN]; /* key */
 	uint32 object;
 } DictionaryEntry;
 
@@ -180,12 +180,15 @@ nbmf_class_lookup(const char *name)
 	return strlen(name) < NAMEDATALEN ? hash_search(classes, name, HASH_FIND, NULL) : NULL;
 }
 
-static void
-make_scope(char *scope, const char *class_name, const char *tenant)
+/*
+ * The key under which a class and tenant (NULL: all tenants) share a dictionary.
+ */
+void
+nbmf_make_scope(char scope[NBMF_SCOPE_LEN], const char *class_name, const char *tenant)
 {
 	/* "all tenants" must not be mistaken for a tenant with an empty name */
-	snprintf(scope, NAMEDATALEN + NBMF_TENANT_MAX + 1, "%s%s%s", class_name,
-			 tenant != NULL ? "\001" : "\002", tenant != NULL ? tenant : "");
+	snprintf(scope, NBMF_SCOPE_LEN, "%s%s%s", class_name, tenant != NULL ? "\001" : "\002",
+			 tenant != NULL ? tenant : "");
 }
 
 static void
@@ -210,7 +213,7 @@ load_dictionaries(AttachmentEntry *entry)
 	scan = systable_beginscan(rel, index, true, NULL, 1, &key);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
-		char scope[NAMEDATALEN + NBMF_TENANT_MAX + 1];
+		char scope[NBMF_SCOPE_LEN];
 		uint32 object;
 		DictionaryEntry *dictionary;
 		bool isnull;
@@ -218,8 +221,8 @@ load_dictionaries(AttachmentEntry *entry)
 		Datum class_name = heap_getattr(tuple, Anum_object_class, tupdesc, &isnull);
 		Datum tenant = heap_getattr(tuple, Anum_object_tenant, tupdesc, &isnull);
 
-		make_scope(scope, NameStr(*DatumGetName(class_name)),
-				   isnull ? NULL : TextDatumGetCString(tenant));
+		nbmf_make_scope(scope, NameStr(*DatumGetName(class_name)),
+						isnull ? NULL : TextDatumGetCString(tenant));
 		object = DatumGetUInt32(heap_getattr(tuple, Anum_object_id, tupdesc, &isnull));
 		dictionary = hash_search(entry->dictionaries, scope, HASH_ENTER, &found);
 		if (!found || object > dictionary->object)
@@ -304,14 +307,14 @@ uint32
 nbmf_current_dictionary(int32 attachment, const char *class_name, const char *tenant)
 {
 	AttachmentEntry *entry = lookup_attachment(attachment);
-	char scope[NAMEDATALEN + NBMF_TENANT_MAX + 1];
+	char scope[NBMF_SCOPE_LEN];
 	DictionaryEntry *dictionary;
 
 	if (tenant != NULL && strlen(tenant) >= NBMF_TENANT_MAX)
 		return 0;
 	if (entry->dictionaries == NULL)
 		load_dictionaries(entry);
-	make_scope(scope, class_name, tenant);
+	nbmf_make_scope(scope, class_name, tenant);
 	dictionary = hash_search(entry->dictionaries, scope, HASH_FIND, NULL);
 	return dictionary != NULL ? dictionary->object : 0;
 }

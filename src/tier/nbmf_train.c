@@ -59,7 +59,7 @@ PG_FUNCTION_INFO_V1(nbmf_train);
 /* Documents of one class and tenant */
 typedef struct Part
 {
-	char scope[NAMEDATALEN + NBMF_TENANT_MAX + 1]; /* key */
+	char scope[NBMF_SCOPE_LEN]; /* key */
 	NameData class_name;
 	char *tenant; /* NULL: all */
 	NbmfDocuments documents;
@@ -69,12 +69,11 @@ typedef struct Part
 static Part *
 find_part(HTAB *parts, const NbmfClass *class, const char *tenant)
 {
-	char scope[NAMEDATALEN + NBMF_TENANT_MAX + 1];
+	char scope[NBMF_SCOPE_LEN];
 	Part *part;
 	bool found;
 
-	snprintf(scope, sizeof(scope), "%s%s%s", NameStr(class->name), tenant ? "\001" : "\002",
-			 tenant ? tenant : "");
+	nbmf_make_scope(scope, NameStr(class->name), tenant);
 	part = hash_search(parts, scope, HASH_ENTER, &found);
 	if (!found)
 	{

@@ -16,6 +16,9 @@
 /* Tenants with a name this long or longer have no dictionary of their own */
 #define NBMF_TENANT_MAX 128
 
+/* Room for a class's name, a tenant's and what parts them: nbmf_make_scope */
+#define NBMF_SCOPE_LEN (NAMEDATALEN + NBMF_TENANT_MAX + 1)
+
 /* Who trains what with whom: nbmf.class.share */
 typedef enum NbmfShare
 {
@@ -101,6 +104,7 @@ extern const NbmfClass *nbmf_class_lookup(const char *name);
 extern bool nbmf_attachment_is_known(const NbmfAttachment *attachment);
 extern char *nbmf_attachment_class(int32 attachment);
 extern uint32 nbmf_current_dictionary(int32 attachment, const char *class_name, const char *tenant);
+extern void nbmf_make_scope(char scope[NBMF_SCOPE_LEN], const char *class_name, const char *tenant);
 extern bool nbmf_has_dictionary(int32 attachment);
 extern void nbmf_settings_changed(void);
 
