@@ -311,9 +311,18 @@ CREATE FUNCTION pg_stat_nbmf_reset() RETURNS void
     AS 'MODULE_PATHNAME', 'nbmf_stat_reset' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
 COMMENT ON FUNCTION pg_stat_nbmf_reset() IS 'set the counters of this database to zero';
 
-REVOKE ALL ON FUNCTION nbmf_stat(), pg_stat_nbmf_reset() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION nbmf_stat() TO pg_read_all_stats;
-GRANT SELECT ON pg_stat_nbmf TO pg_read_all_stats;
+CREATE FUNCTION nbmf_stat_cache(
+    OUT shared boolean, OUT size_bytes bigint, OUT used_bytes bigint, OUT entries bigint,
+    OUT hits bigint, OUT misses bigint, OUT evictions bigint)
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION nbmf_stat_cache() IS 'state of the cache of shared objects, behind pg_stat_nbmf_cache';
+
+CREATE VIEW pg_stat_nbmf_cache AS SELECT * FROM nbmf_stat_cache();
+COMMENT ON VIEW pg_stat_nbmf_cache IS 'memory that holds digested dictionaries: of the server, or of this session';
+
+REVOKE ALL ON FUNCTION nbmf_stat(), pg_stat_nbmf_reset(), nbmf_stat_cache() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION nbmf_stat(), nbmf_stat_cache() TO pg_read_all_stats;
+GRANT SELECT ON pg_stat_nbmf, pg_stat_nbmf_cache TO pg_read_all_stats;
 
 --
 -- Administration: classes, attached columns, shared objects

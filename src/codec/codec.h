@@ -112,8 +112,8 @@ typedef struct NbmfDict
 	const void *bytes;
 	size_t len;
 	int level; /* level of cdict */
-	struct ZSTD_CDict_s *cdict;
-	struct ZSTD_DDict_s *ddict;
+	const struct ZSTD_CDict_s *cdict;
+	const struct ZSTD_DDict_s *ddict;
 } NbmfDict;
 
 /* What the encoder is asked for. */
@@ -176,12 +176,21 @@ extern NbmfStatus nbmf_zstd_decode(NbmfWorkspace *ws, NbmfCodec codec, const Nbm
 								   size_t len);
 extern size_t nbmf_zstd_encode_room(size_t len);
 extern size_t nbmf_zstd_plausible_len(NbmfCodec codec, size_t payload_len);
+extern void nbmf_workspace_trim(NbmfWorkspace *ws, size_t limit);
+extern void nbmf_workspace_free(NbmfWorkspace *ws);
+
+/* dictionary.c: digested dictionaries, libzstd's own or in the caller's room */
 extern NbmfStatus nbmf_dict_prepare_encode(NbmfDict *dict, int level);
 extern NbmfStatus nbmf_dict_prepare_decode(NbmfDict *dict);
 extern size_t nbmf_dict_memory(const NbmfDict *dict);
 extern void nbmf_dict_free(NbmfDict *dict);
-extern void nbmf_workspace_trim(NbmfWorkspace *ws, size_t limit);
-extern void nbmf_workspace_free(NbmfWorkspace *ws);
+extern size_t nbmf_dict_encode_room(size_t dict_len, int level);
+extern size_t nbmf_dict_decode_room(size_t dict_len);
+extern const struct ZSTD_CDict_s *nbmf_dict_place_encode(void *room, size_t room_len,
+														 const void *dict, size_t dict_len,
+														 int level);
+extern const struct ZSTD_DDict_s *nbmf_dict_place_decode(void *room, size_t room_len,
+														 const void *dict, size_t dict_len);
 
 /*
  * The payload of NBMF_CODEC_ZSTD_BLOCK is written at least this far into the
