@@ -384,6 +384,65 @@ ALTER TABLE nbmf.object ALTER payload SET STORAGE EXTERNAL;
 CREATE INDEX object_attachment ON nbmf.object (attachment, class, tenant, id);
 
 
+CREATE TABLE nbmf.pass (
+    relation          oid NOT NULL,
+    attnum            smallint NOT NULL,
+    attachment        integer NOT NULL,
+    filenode          oid NOT NULL,
+    settings          bigint NOT NULL,
+    tried_before      bigint NOT NULL,
+    pass_before       bigint NOT NULL,
+    next_block        bigint NOT NULL,
+    blocks            bigint NOT NULL,
+    phase             text NOT NULL,
+    pid               integer NOT NULL,
+    started_at        timestamptz NOT NULL,
+    values_seen       bigint NOT NULL,
+    values_reencoded  bigint NOT NULL,
+    values_skipped    bigint NOT NULL,
+    values_damaged    bigint NOT NULL,
+    bytes_before      bigint NOT NULL,
+    bytes_after       bigint NOT NULL,
+    PRIMARY KEY (relation, attnum)
+);
+COMMENT ON TABLE nbmf.pass IS 'how far nbmf.maintain() has come with a relation''s column; not dumped';
+COMMENT ON COLUMN nbmf.pass.tried_before IS 'transactions before this one left nothing that would still get smaller';
+COMMENT ON COLUMN nbmf.pass.pass_before IS 'the same for the pass that runs or was stopped; 0: there is none';
+
+CREATE TABLE nbmf.dictionary_use (
+    attachment      integer NOT NULL,
+    object          integer NOT NULL,
+    values          bigint NOT NULL,
+    raw_bytes       bigint NOT NULL,
+    stored_bytes    bigint NOT NULL,
+    kept_ratio      double precision NOT NULL,
+    trained_before  bigint NOT NULL,
+    measured_at     timestamptz NOT NULL,
+    PRIMARY KEY (attachment, object)
+);
+COMMENT ON TABLE nbmf.dictionary_use IS 'what dictionaries do for new values, counted by nbmf.maintain(); not dumped';
+COMMENT ON COLUMN nbmf.dictionary_use.object IS 'the dictionary; 0: values that there is none for';
+COMMENT ON COLUMN nbmf.dictionary_use.trained_before IS 'of object 0: training has seen what transactions before this one wrote';
+COMMENT ON COLUMN nbmf.dictionary_use.kept_ratio IS 'its ratio when training last kept it; 0: since it was trained, never';
+
+CREATE VIEW pg_stat_progress_nbmf AS
+SELECT p.pid, d.oid AS datid, d.datname, p.relation AS relid,
+       p.relation::pg_catalog.regclass AS relation, a.attname AS "column", p.phase,
+       p.blocks AS blocks_total, p.next_block AS blocks_done,
+       p.values_seen, p.values_reencoded, p.values_skipped, p.values_damaged,
+       p.bytes_before, p.bytes_after, p.started_at
+FROM nbmf.pass p
+    JOIN pg_catalog.pg_locks l ON l.locktype = 'object' AND l.pid = p.pid AND l.granted
+        AND l.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND l.objid = p.relation
+        AND l.objsubid = p.attnum
+    JOIN pg_catalog.pg_database d ON d.oid = l.database AND d.datname = pg_catalog.current_database()
+    JOIN pg_catalog.pg_class c ON c.oid = p.relation
+    LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = p.relation AND a.attnum = p.attnum
+WHERE p.phase <> 'idle'
+    AND (pg_catalog.pg_has_role(c.relowner, 'USAGE') OR pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE'));
+COMMENT ON VIEW pg_stat_progress_nbmf IS
+    'what nbmf.maintain() is doing in this database: columns of your own tables, of all with pg_read_all_stats';
+
 CREATE FUNCTION nbmf.notify_settings() RETURNS trigger
     AS 'MODULE_PATHNAME', 'nbmf_notify_settings' LANGUAGE C;
 COMMENT ON FUNCTION nbmf.notify_settings() IS 'trigger: makes sessions read the settings again';
@@ -457,11 +516,17 @@ CREATE FUNCTION nbmf.apply_preset(preset text) RETURNS bigint
 COMMENT ON FUNCTION nbmf.apply_preset(text) IS
     'set the levels of all classes: development, production, high_performance, maximum_compression';
 
+CREATE FUNCTION nbmf.training_due(attachment integer, relation regclass) RETURNS boolean
+    AS 'MODULE_PATHNAME', 'nbmf_training_due' LANGUAGE C STABLE STRICT;
+COMMENT ON FUNCTION nbmf.training_due(integer, regclass) IS
+    'whether nbmf.maintain() would train: much that no dictionary is for, or one that has lost its worth';
+
 CREATE VIEW nbmf.attached AS
 SELECT t.tgrelid::pg_catalog.regclass AS relation, col.attname AS "column", a.id AS attachment, a.class,
        class_by.attname AS class_by, age_by.attname AS age_by,
        tenant_by.attname AS tenant_by, group_by.attname AS group_by,
-       o.dictionaries, o.dictionary_bytes, o.ratio AS ratio_at_training, o.trained_at
+       o.dictionaries, o.dictionary_bytes, o.ratio AS ratio_at_training, o.trained_at,
+       u.ratio AS ratio_now, u.measured_at, nbmf.training_due(a.id, t.tgrelid) AS training_due
 FROM pg_catalog.pg_trigger t
     CROSS JOIN LATERAL (SELECT pg_catalog.split_part(pg_catalog.encode(t.tgargs, 'escape'), '\000', 1) AS id,
                                pg_catalog.split_part(pg_catalog.encode(t.tgargs, 'escape'), '\000', 2) AS roles,
@@ -480,13 +545,16 @@ FROM pg_catalog.pg_trigger t
                               (pg_catalog.array_agg(obj.ratio ORDER BY obj.id DESC))[1] AS ratio,
                               max(obj.created_at) AS trained_at
                        FROM nbmf.object obj WHERE obj.attachment = a.id) o ON true
+    LEFT JOIN LATERAL (SELECT (sum(du.raw_bytes) / nullif(sum(du.stored_bytes), 0))::pg_catalog.float8 AS ratio,
+                              max(du.measured_at) FILTER (WHERE du.values > 0) AS measured_at
+                       FROM nbmf.dictionary_use du WHERE du.attachment = a.id AND du.object > 0) u ON true
 WHERE t.tgfoid = 'nbmf.encode()'::pg_catalog.regprocedure AND t.tgparentid = 0;
 COMMENT ON VIEW nbmf.attached IS 'attached columns and their dictionaries';
 
 COMMENT ON COLUMN nbmf.attachment.key IS 'stands in the trigger too, which makes sure that it means this row';
 
-GRANT SELECT ON nbmf.class, nbmf.attachment, nbmf.attached TO PUBLIC;
-REVOKE ALL ON nbmf.object FROM PUBLIC;
+GRANT SELECT ON nbmf.class, nbmf.attachment, nbmf.attached, pg_stat_progress_nbmf TO PUBLIC;
+REVOKE ALL ON nbmf.object, nbmf.pass, nbmf.dictionary_use FROM PUBLIC;
 
 SELECT pg_catalog.pg_extension_config_dump('nbmf.class', 'WHERE NOT preset');
 SELECT pg_catalog.pg_extension_config_dump('nbmf.attachment', '');

@@ -186,9 +186,8 @@ extern size_t nbmf_dict_memory(const NbmfDict *dict);
 extern void nbmf_dict_free(NbmfDict *dict);
 extern size_t nbmf_dict_encode_room(size_t dict_len, int level);
 extern size_t nbmf_dict_decode_room(size_t dict_len);
-extern const struct ZSTD_CDict_s *nbmf_dict_place_encode(void *room, size_t room_len,
-														 const void *dict, size_t dict_len,
-														 int level);
+extern const struct ZSTD_CDict_s *
+nbmf_dict_place_encode(void *room, size_t room_len, const void *dict, size_t dict_len, int level);
 extern const struct ZSTD_DDict_s *nbmf_dict_place_decode(void *room, size_t room_len,
 														 const void *dict, size_t dict_len);
 

@@ -152,11 +152,11 @@ shared_digest(uint32 id, NbmfObjectUse use, int level)
 	size = use == NBMF_USE_ENCODE ? nbmf_dict_encode_room(len, level) : nbmf_dict_decode_room(len);
 	if (nbmf_shared_allocate(size, &room))
 	{
-		digest = use == NBMF_USE_ENCODE
-					 ? (const void *) nbmf_dict_place_encode(room.address, size, VARDATA(payload),
-															 len, level)
-					 : (const void *) nbmf_dict_place_decode(room.address, size, VARDATA(payload),
-															 len);
+		digest =
+			use == NBMF_USE_ENCODE
+				? (const void *) nbmf_dict_place_encode(room.address, size, VARDATA(payload), len,
+														level)
+				: (const void *) nbmf_dict_place_decode(room.address, size, VARDATA(payload), len);
 		if (digest == NULL)
 			nbmf_shared_discard(&room);
 		else
@@ -316,11 +316,11 @@ nbmf_stat_cache(PG_FUNCTION_ARGS)
 void
 nbmf_store_init(void)
 {
-	DefineCustomIntVariable(
-		"nbmf.dictionary_cache", "Memory for dictionaries that a session keeps for itself.",
-		"What was used last is kept; the one in use is, whatever its size. "
-		"Not used for what is in nbmf.shared_cache.",
-		&nbmf_dictionary_cache, 16 * 1024, 0, MAX_KILOBYTES, PGC_USERSET, GUC_UNIT_KB, NULL, NULL,
-		NULL);
+	DefineCustomIntVariable("nbmf.dictionary_cache",
+							"Memory for dictionaries that a session keeps for itself.",
+							"What was used last is kept; the one in use is, whatever its size. "
+							"Not used for what is in nbmf.shared_cache.",
+							&nbmf_dictionary_cache, 16 * 1024, 0, MAX_KILOBYTES, PGC_USERSET,
+							GUC_UNIT_KB, NULL, NULL, NULL);
 	nbmf_shared_cache_init();
 }

@@ -19,6 +19,7 @@
 #include "access/stratnum.h"
 #include "access/table.h"
 #include "catalog/namespace.h"
+#include "common/hashfn.h"
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -44,6 +45,7 @@
 #define Anum_object_attachment 2
 #define Anum_object_class      3
 #define Anum_object_tenant     4
+#define Anum_object_ratio      8
 
 typedef struct AttachmentEntry
 {
@@ -58,6 +60,7 @@ typedef struct DictionaryEntry
 {
 	char scope[NBMF_SCOPE_LEN]; /* key */
 	uint32 object;
+	double ratio; /* when it was trained */
 } DictionaryEntry;
 
 static MemoryContext settings_context = NULL;
@@ -226,7 +229,11 @@ load_dictionaries(AttachmentEntry *entry)
 		object = DatumGetUInt32(heap_getattr(tuple, Anum_object_id, tupdesc, &isnull));
 		dictionary = hash_search(entry->dictionaries, scope, HASH_ENTER, &found);
 		if (!found || object > dictionary->object)
+		{
 			dictionary->object = object;
+			dictionary->ratio =
+				DatumGetFloat8(heap_getattr(tuple, Anum_object_ratio, tupdesc, &isnull));
+		}
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
@@ -320,14 +327,54 @@ nbmf_current_dictionary(int32 attachment, const char *class_name, const char *te
 }
 
 /*
- * Has any dictionary been made for an attached column?
+ * Does test(id, ratio at training, arg) hold for any dictionary that new values
+ * of an attached column use?  It must not look at settings itself.
  */
 bool
-nbmf_has_dictionary(int32 attachment)
+nbmf_any_current_dictionary(int32 attachment, bool (*test)(uint32, double, void *), void *arg)
 {
 	AttachmentEntry *entry = lookup_attachment(attachment);
+	HASH_SEQ_STATUS scan;
+	DictionaryEntry *dictionary;
 
 	if (entry->dictionaries == NULL)
 		load_dictionaries(entry);
-	return hash_get_num_entries(entry->dictionaries) > 0;
+	hash_seq_init(&scan, entry->dictionaries);
+	while ((dictionary = hash_seq_search(&scan)) != NULL)
+		if (test(dictionary->object, dictionary->ratio, arg))
+		{
+			hash_seq_term(&scan);
+			return true;
+		}
+	return false;
+}
+
+/*
+ * A number that changes with anything that decides how aged values of an
+ * attached column are encoded.
+ */
+int64
+nbmf_settings_fingerprint(int32 attachment)
+{
+	AttachmentEntry *entry = lookup_attachment(attachment);
+	HASH_SEQ_STATUS scan;
+	DictionaryEntry *dictionary;
+	NbmfClass *class;
+	uint64 result;
+
+	if (entry->dictionaries == NULL)
+		load_dictionaries(entry);
+	result = hash_bytes_extended((unsigned char *) NameStr(entry->class_name),
+								 (int) strlen(NameStr(entry->class_name)), 0);
+	/* sums: the order of a hash table is anything */
+	hash_seq_init(&scan, entry->dictionaries);
+	while ((dictionary = hash_seq_search(&scan)) != NULL)
+		result += hash_bytes_extended((unsigned char *) dictionary->scope,
+									  (int) strlen(dictionary->scope), dictionary->object);
+	hash_seq_init(&scan, classes);
+	while ((class = hash_seq_search(&scan)) != NULL)
+		result += hash_bytes_extended((unsigned char *) NameStr(class->name),
+									  (int) strlen(NameStr(class->name)),
+									  (uint64) class->share << 32 | (uint64) class->l2_level);
+	return (int64) result;
 }

@@ -349,6 +349,7 @@ nbmf_train_column(Relation rel, const NbmfAttachment *attachment)
 	hash_seq_init(&scan, parts);
 	while ((part = hash_seq_search(&scan)) != NULL)
 		finish_part(rel, column, attachment->id, part, share);
+	nbmf_use_trained(attachment->id);
 	MemoryContextDelete(context);
 }
 

@@ -331,9 +331,10 @@ content_is_sound(const NbmfFrame *frame, const char *content)
 /*
  * Decode a value; its content starts lead bytes into the palloc'd result (so
  * that callers have room for a header of their own) and has a zero behind it.
+ * Damage is returned, not thrown.
  */
-static NbmfStatus
-try_decode(Nbmf *value, Size lead, NbmfFrame *frame, char **result)
+NbmfStatus
+nbmf_value_try_decode(Nbmf *value, Size lead, NbmfFrame *frame, char **result)
 {
 	Size frame_len = VARSIZE_ANY_EXHDR(value);
 	const NbmfDict *dict = NULL;
@@ -372,7 +373,7 @@ char *
 nbmf_value_decode(Nbmf *value, Size lead, NbmfFrame *frame)
 {
 	char *result;
-	NbmfStatus status = try_decode(value, lead, frame, &result);
+	NbmfStatus status = nbmf_value_try_decode(value, lead, frame, &result);
 
 	if (status != NBMF_OK)
 		nbmf_report_damage(status, frame);
@@ -387,7 +388,7 @@ nbmf_value_check(Nbmf *value)
 {
 	NbmfFrame frame;
 	char *content;
-	NbmfStatus status = try_decode(value, 0, &frame, &content);
+	NbmfStatus status = nbmf_value_try_decode(value, 0, &frame, &content);
 
 	if (status == NBMF_OK)
 	{

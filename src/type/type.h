@@ -31,6 +31,7 @@ extern Nbmf *nbmf_value_from_text(const char *text, Size len, int level);
 extern Nbmf *nbmf_value_from_floats(float4 *floats, int n, int level);
 extern Nbmf *nbmf_value_reencode(Nbmf *value, int level);
 extern char *nbmf_value_decode(Nbmf *value, Size lead, NbmfFrame *frame);
+extern NbmfStatus nbmf_value_try_decode(Nbmf *value, Size lead, NbmfFrame *frame, char **result);
 extern char *nbmf_value_text(Nbmf *value, Size lead, Size *text_len);
 extern NbmfStatus nbmf_value_check(Nbmf *value);
 extern void nbmf_value_frame(Datum datum, NbmfFrame *frame);
