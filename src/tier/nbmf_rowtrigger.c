@@ -9,6 +9,9 @@
  * keep a row from being written for want of a dictionary or a setting: then
  * the value stays as it came, compressed by zstd alone.
  *
+ * Most values come straight from a cast or input function, which is told what
+ * was taken over here and then leaves compression to us (type/nbmf_defer.c).
+ *
  * A value may come with a reference to another column's dictionary, or another
  * tenant's (INSERT .. SELECT).  Such a reference is never kept.
  */
@@ -96,11 +99,11 @@ nbmf_encode_row(PG_FUNCTION_ARGS)
 	HeapTuple row;
 	TupleDesc tupdesc;
 	Datum datum;
-	Nbmf *value;
 	Nbmf *encoded;
 	char *content;
 	const NbmfClass *class;
 	uint32 dictionary = 0;
+	bool deferred = false;
 	int level = 0;
 	int column;
 	bool isnull;
@@ -127,13 +130,23 @@ nbmf_encode_row(PG_FUNCTION_ARGS)
 		level = class->l1_level;
 		dictionary = nbmf_dictionary_of_row(&attachment, row, tupdesc, class);
 	}
-	if (frame.object == dictionary)
+	if (frame.object == 0)
+		deferred = nbmf_defer_take(&frame, dictionary != 0);
+	if (frame.object == dictionary && !deferred)
 		return PointerGetDatum(row);
 
-	value = DatumGetNbmfPP(datum);
-	content = nbmf_value_decode(value, 0, &frame);
-	encoded =
-		nbmf_value_encode(frame.kind, NBMF_TIER_L1, content, frame.raw_len, level, dictionary);
+	content = nbmf_value_decode(DatumGetNbmfPP(datum), 0, &frame);
+	encoded = nbmf_value_encode(frame.kind, NBMF_TIER_L1, content, frame.raw_len,
+								dictionary != 0 ? level : 0, dictionary);
+
+	/* where the dictionary does not do much, doing without may do more */
+	if (deferred && dictionary != 0 && VARSIZE_ANY_EXHDR(encoded) > frame.raw_len / 2)
+	{
+		Nbmf *plain = nbmf_value_encode(frame.kind, NBMF_TIER_L1, content, frame.raw_len, 0, 0);
+
+		if (VARSIZE_ANY_EXHDR(plain) < VARSIZE_ANY_EXHDR(encoded))
+			encoded = plain;
+	}
 
 	/* no reference that is not ours stays; otherwise the smaller one does */
 	if (frame.object == 0 && VARSIZE_ANY_EXHDR(encoded) >= frame_len)

@@ -171,12 +171,33 @@ content_limit(NbmfKind kind)
 }
 
 /*
- * Encode content as a new value.  level 0 stands for nbmf.zstd_level.
+ * Encode content as a new value.  level 0 stands for nbmf.zstd_level,
+ * NBMF_LEVEL_STORE for no compression.
  */
 Nbmf *
 nbmf_value_make(NbmfKind kind, const char *content, Size len, int level)
 {
 	return nbmf_value_encode(kind, NBMF_TIER_L1, content, len, level, 0);
+}
+
+/*
+ * A value that holds its content as it is, until somebody encodes it; so it is
+ * not counted as encoded.
+ */
+static Nbmf *
+store_content(NbmfKind kind, const char *content, Size len)
+{
+	NbmfFrame frame = {.kind = kind,
+					   .tier = NBMF_TIER_L1,
+					   .codec = NBMF_CODEC_STORED,
+					   .checksum = nbmf_checksum(content, len)};
+	Size header_len = nbmf_frame_header_len(NBMF_CODEC_STORED, 0, len);
+	Nbmf *value = palloc(VARHDRSZ + header_len + len);
+
+	SET_VARSIZE(value, VARHDRSZ + header_len + len);
+	nbmf_frame_write_header((uint8 *) VARDATA(value), &frame);
+	memcpy(VARDATA(value) + header_len, content, len);
+	return value;
 }
 
 /*
@@ -191,7 +212,7 @@ nbmf_value_encode(NbmfKind kind, NbmfTier tier, const char *content, Size len, i
 {
 	NbmfEncodeParams params = {.kind = kind,
 							   .tier = tier,
-							   .level = level > 0 ? level : nbmf_zstd_level,
+							   .level = level != 0 ? level : nbmf_zstd_level,
 							   .interrupted = serve_interrupts};
 	NbmfFrame frame = {.object = dictionary};
 	NbmfStatsTimer timer;
@@ -205,6 +226,8 @@ nbmf_value_encode(NbmfKind kind, NbmfTier tier, const char *content, Size len, i
 		nbmf_stats_error(NBMF_STATS_ENCODE);
 		nbmf_report_damage(NBMF_ERR_TOO_LARGE, NULL);
 	}
+	if (level == NBMF_LEVEL_STORE)
+		return store_content(kind, content, len);
 
 	if (dictionary != 0)
 	{

@@ -41,6 +41,15 @@ pg_noreturn extern void nbmf_report_damage(NbmfStatus status, const NbmfFrame *f
 extern void nbmf_type_init(void);
 
 /*
+ * nbmf_defer.c: leaving compression to the row trigger
+ */
+#define NBMF_LEVEL_STORE (-1) /* in place of a level: do not compress */
+
+extern int nbmf_defer_level(FunctionCallInfo fcinfo, int level);
+extern Nbmf *nbmf_defer_note(FunctionCallInfo fcinfo, int level, Nbmf *value);
+extern bool nbmf_defer_take(const NbmfFrame *frame, bool more);
+
+/*
  * nbmf_io.c
  */
 extern bool nbmf_is_type(Oid type);
