@@ -307,6 +307,21 @@ COMMENT ON FUNCTION nbmf_stat() IS 'counters of this database, behind pg_stat_nb
 CREATE VIEW pg_stat_nbmf AS SELECT * FROM nbmf_stat();
 COMMENT ON VIEW pg_stat_nbmf IS 'what nbmf has encoded and decoded in this database, and how fast';
 
+CREATE FUNCTION nbmf_stat_codec(
+    OUT codec text, OUT values_encoded bigint, OUT values_decoded bigint,
+    OUT raw_bytes bigint, OUT stored_bytes bigint, OUT compression_ratio double precision,
+    OUT decoded_bytes bigint, OUT avg_latency_ms double precision,
+    OUT encode_p50_ms double precision, OUT encode_p95_ms double precision,
+    OUT decode_p50_ms double precision, OUT decode_p95_ms double precision,
+    OUT encode_errors bigint, OUT decode_errors bigint, OUT error_rate double precision)
+    RETURNS SETOF record
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 3;
+COMMENT ON FUNCTION nbmf_stat_codec() IS 'counters of this database by codec, behind pg_stat_nbmf_codec';
+
+CREATE VIEW pg_stat_nbmf_codec AS SELECT * FROM nbmf_stat_codec();
+COMMENT ON VIEW pg_stat_nbmf_codec IS
+    'what nbmf has encoded and decoded in this database with zstd alone, with dictionaries, with learned models';
+
 CREATE FUNCTION pg_stat_nbmf_reset() RETURNS void
     AS 'MODULE_PATHNAME', 'nbmf_stat_reset' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
 COMMENT ON FUNCTION pg_stat_nbmf_reset() IS 'set the counters of this database to zero';
@@ -320,9 +335,9 @@ COMMENT ON FUNCTION nbmf_stat_cache() IS 'state of the cache of shared objects, 
 CREATE VIEW pg_stat_nbmf_cache AS SELECT * FROM nbmf_stat_cache();
 COMMENT ON VIEW pg_stat_nbmf_cache IS 'memory that holds digested dictionaries: of the server, or of this session';
 
-REVOKE ALL ON FUNCTION nbmf_stat(), pg_stat_nbmf_reset(), nbmf_stat_cache() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION nbmf_stat(), nbmf_stat_cache() TO pg_read_all_stats;
-GRANT SELECT ON pg_stat_nbmf, pg_stat_nbmf_cache TO pg_read_all_stats;
+REVOKE ALL ON FUNCTION nbmf_stat(), nbmf_stat_codec(), pg_stat_nbmf_reset(), nbmf_stat_cache() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION nbmf_stat(), nbmf_stat_codec(), nbmf_stat_cache() TO pg_read_all_stats;
+GRANT SELECT ON pg_stat_nbmf, pg_stat_nbmf_codec, pg_stat_nbmf_cache TO pg_read_all_stats;
 
 --
 -- Administration: classes, attached columns, shared objects

@@ -96,6 +96,24 @@ nbmf_stored_size(Size frame_len)
 	return frame_len + VARHDRSZ;
 }
 
+/* Under which codec an operation on a frame is counted */
+static NbmfStatsCodec
+stats_codec(const NbmfFrame *frame)
+{
+	switch (frame->codec)
+	{
+		case NBMF_CODEC_DICT:
+		case NBMF_CODEC_DICT_BLOCK:
+		case NBMF_CODEC_DICT_BLOCKS:
+			return NBMF_STATS_DICTIONARY;
+		case NBMF_CODEC_NEURAL:
+		case NBMF_CODEC_NEURAL_BASE:
+			return NBMF_STATS_NEURAL;
+		default:
+			return NBMF_STATS_PLAIN;
+	}
+}
+
 /* The error that an interrupt threw while a value was being encoded */
 static ErrorData *interrupt_error = NULL;
 
@@ -223,7 +241,7 @@ nbmf_value_encode(NbmfKind kind, NbmfTier tier, const char *content, Size len, i
 
 	if (len > content_limit(kind))
 	{
-		nbmf_stats_error(NBMF_STATS_ENCODE);
+		nbmf_stats_error(NBMF_STATS_PLAIN, NBMF_STATS_ENCODE);
 		nbmf_report_damage(NBMF_ERR_TOO_LARGE, NULL);
 	}
 	if (level == NBMF_LEVEL_STORE)
@@ -246,7 +264,7 @@ nbmf_value_encode(NbmfKind kind, NbmfTier tier, const char *content, Size len, i
 		ReThrowError(interrupt_error);
 	if (status != NBMF_OK)
 	{
-		nbmf_stats_error(NBMF_STATS_ENCODE);
+		nbmf_stats_error(NBMF_STATS_PLAIN, NBMF_STATS_ENCODE);
 		nbmf_report_damage(status, &frame);
 	}
 	if (params.dict != NULL)
@@ -254,7 +272,9 @@ nbmf_value_encode(NbmfKind kind, NbmfTier tier, const char *content, Size len, i
 	SET_VARSIZE(value, VARHDRSZ + frame_len);
 	if (cap > SHRINK_FROM)
 		value = repalloc(value, VARHDRSZ + frame_len);
-	nbmf_stats_stop(NBMF_STATS_ENCODE, &timer, len, nbmf_stored_size(frame_len));
+	(void) nbmf_frame_parse(VARDATA(value), frame_len, frame_len, &frame);
+	nbmf_stats_stop(stats_codec(&frame), NBMF_STATS_ENCODE, &timer, len,
+					nbmf_stored_size(frame_len));
 	return value;
 }
 
@@ -384,11 +404,12 @@ nbmf_value_try_decode(Nbmf *value, Size lead, NbmfFrame *frame, char **result)
 	}
 	if (status != NBMF_OK)
 	{
-		nbmf_stats_error(NBMF_STATS_DECODE);
+		nbmf_stats_error(stats_codec(frame), NBMF_STATS_DECODE);
 		return status;
 	}
 	(*result)[lead + frame->raw_len] = '\0';
-	nbmf_stats_stop(NBMF_STATS_DECODE, &timer, frame->raw_len, nbmf_stored_size(frame_len));
+	nbmf_stats_stop(stats_codec(frame), NBMF_STATS_DECODE, &timer, frame->raw_len,
+					nbmf_stored_size(frame_len));
 	return NBMF_OK;
 }
 
