@@ -143,13 +143,13 @@ SELECT count(*) FROM nbmf.attachment;
 SELECT count(*) > 0 AS objects_stay FROM nbmf.object;
 
 -- whose tables these are not
-CREATE ROLE nbmf_stranger;
-SET ROLE nbmf_stranger;
+CREATE ROLE regress_nbmf_stranger;
+SET ROLE regress_nbmf_stranger;
 SELECT * FROM nbmf.pass;
 SELECT * FROM nbmf.dictionary_use;
 SELECT * FROM pg_stat_nbmf_cache;
 SELECT count(*) FROM pg_stat_progress_nbmf;
 RESET ROLE;
-DROP ROLE nbmf_stranger;
+DROP ROLE regress_nbmf_stranger;
 DROP TABLE turn;
 DROP FUNCTION chat, tool;

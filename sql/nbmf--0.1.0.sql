@@ -354,13 +354,17 @@ CREATE TABLE nbmf.class (
     l1_level   integer NOT NULL DEFAULT 3 CHECK (l1_level BETWEEN 1 AND 22),
     l2_level   integer NOT NULL DEFAULT 15 CHECK (l2_level BETWEEN 1 AND 22),
     edge_only  boolean NOT NULL DEFAULT false,
-    preset     boolean NOT NULL DEFAULT false
+    preset     boolean NOT NULL DEFAULT false,
+    codec      text NOT NULL DEFAULT 'zstd' CHECK (codec IN ('zstd', 'neural')),
+    l3_after   interval CHECK (l3_after >= interval '0')
 );
 COMMENT ON TABLE nbmf.class IS 'what is asked for values of a class; changes affect new values only';
 COMMENT ON COLUMN nbmf.class.mode IS 'lossless, or semantic: later versions may then lose within a bound';
 COMMENT ON COLUMN nbmf.class.share IS 'who trains with whom: column (all tenants), tenant (each alone), none';
 COMMENT ON COLUMN nbmf.class.l1_level IS 'zstd level for new values';
 COMMENT ON COLUMN nbmf.class.l2_level IS 'zstd level for values that have aged';
+COMMENT ON COLUMN nbmf.class.codec IS 'of values that have been maintained: zstd, or neural: with a learned model';
+COMMENT ON COLUMN nbmf.class.l3_after IS 'age (by the column age_by) from which values are encoded with a learned model; null: never';
 COMMENT ON COLUMN nbmf.class.edge_only IS 'shared objects are not dumped and never leave the server process';
 COMMENT ON COLUMN nbmf.class.preset IS 'as the extension made it';
 
@@ -393,7 +397,8 @@ CREATE TABLE nbmf.object (
     payload     bytea NOT NULL,
     checksum    bigint NOT NULL,
     ratio       double precision NOT NULL,
-    created_at  timestamptz NOT NULL DEFAULT now()
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    kind        text NOT NULL DEFAULT 'dictionary' CHECK (kind IN ('dictionary', 'model'))
 ) WITH (user_catalog_table = true);
 ALTER TABLE nbmf.object ALTER payload SET STORAGE EXTERNAL;
 CREATE INDEX object_attachment ON nbmf.object (attachment, class, tenant, id);
@@ -407,6 +412,7 @@ CREATE TABLE nbmf.pass (
     settings          bigint NOT NULL,
     tried_before      bigint NOT NULL,
     pass_before       bigint NOT NULL,
+    tried_at          timestamptz NOT NULL,
     next_block        bigint NOT NULL,
     blocks            bigint NOT NULL,
     phase             text NOT NULL,
@@ -422,6 +428,7 @@ CREATE TABLE nbmf.pass (
 );
 COMMENT ON TABLE nbmf.pass IS 'how far nbmf.maintain() has come with a relation''s column; not dumped';
 COMMENT ON COLUMN nbmf.pass.tried_before IS 'transactions before this one left nothing that would still get smaller';
+COMMENT ON COLUMN nbmf.pass.tried_at IS 'when the pass began that left tried_before: values that have come of age since are due';
 COMMENT ON COLUMN nbmf.pass.pass_before IS 'the same for the pass that runs or was stopped; 0: there is none';
 
 CREATE TABLE nbmf.dictionary_use (
@@ -517,12 +524,13 @@ CREATE TRIGGER guard_object BEFORE UPDATE OR DELETE OR TRUNCATE ON nbmf.object
     EXECUTE FUNCTION nbmf.guard_object();
 ALTER TABLE nbmf.object ENABLE ALWAYS TRIGGER guard_object;
 
-COMMENT ON TABLE nbmf.object IS 'dictionaries that values refer to by id; rows are only ever added';
+COMMENT ON TABLE nbmf.object IS 'dictionaries and models that values refer to by id; rows are only ever added';
 COMMENT ON COLUMN nbmf.object.attachment IS 'attached column that it belongs to';
 COMMENT ON COLUMN nbmf.object.class IS 'class of the values that it was learned from, and is for';
 COMMENT ON COLUMN nbmf.object.tenant IS 'tenant of those values; null: all tenants';
 COMMENT ON COLUMN nbmf.object.edge_only IS 'never dumped';
-COMMENT ON COLUMN nbmf.object.payload IS 'a zstd dictionary';
+COMMENT ON COLUMN nbmf.object.kind IS 'dictionary: of zstd; model: of the neural codec';
+COMMENT ON COLUMN nbmf.object.payload IS 'the dictionary or model: see docs/format.md';
 COMMENT ON COLUMN nbmf.object.checksum IS 'XXH64 of payload, low 32 bits';
 COMMENT ON COLUMN nbmf.object.ratio IS 'content by stored size of documents that it was not learned from';
 
@@ -541,6 +549,7 @@ SELECT t.tgrelid::pg_catalog.regclass AS relation, col.attname AS "column", a.id
        class_by.attname AS class_by, age_by.attname AS age_by,
        tenant_by.attname AS tenant_by, group_by.attname AS group_by,
        o.dictionaries, o.dictionary_bytes, o.ratio AS ratio_at_training, o.trained_at,
+       o.models, o.model_bytes, o.model_ratio,
        u.ratio AS ratio_now, u.measured_at, nbmf.training_due(a.id, t.tgrelid) AS training_due
 FROM pg_catalog.pg_trigger t
     CROSS JOIN LATERAL (SELECT pg_catalog.split_part(pg_catalog.encode(t.tgargs, 'escape'), '\000', 1) AS id,
@@ -556,9 +565,13 @@ FROM pg_catalog.pg_trigger t
         AND tenant_by.attnum = t.tgattr[nullif(pg_catalog.strpos(arg.roles, 't'), 0)]
     LEFT JOIN pg_catalog.pg_attribute group_by ON group_by.attrelid = t.tgrelid
         AND group_by.attnum = t.tgattr[nullif(pg_catalog.strpos(arg.roles, 'g'), 0)]
-    LEFT JOIN LATERAL (SELECT count(*) AS dictionaries, sum(pg_catalog.octet_length(payload)) AS dictionary_bytes,
-                              (pg_catalog.array_agg(obj.ratio ORDER BY obj.id DESC))[1] AS ratio,
-                              max(obj.created_at) AS trained_at
+    LEFT JOIN LATERAL (SELECT count(*) FILTER (WHERE kind = 'dictionary') AS dictionaries,
+                              sum(pg_catalog.octet_length(payload)) FILTER (WHERE kind = 'dictionary') AS dictionary_bytes,
+                              (pg_catalog.array_agg(obj.ratio ORDER BY obj.id DESC) FILTER (WHERE kind = 'dictionary'))[1] AS ratio,
+                              max(obj.created_at) AS trained_at,
+                              count(*) FILTER (WHERE kind = 'model') AS models,
+                              sum(pg_catalog.octet_length(payload)) FILTER (WHERE kind = 'model') AS model_bytes,
+                              (pg_catalog.array_agg(obj.ratio ORDER BY obj.id DESC) FILTER (WHERE kind = 'model'))[1] AS model_ratio
                        FROM nbmf.object obj WHERE obj.attachment = a.id) o ON true
     LEFT JOIN LATERAL (SELECT (sum(du.raw_bytes) / nullif(sum(du.stored_bytes), 0))::pg_catalog.float8 AS ratio,
                               max(du.measured_at) FILTER (WHERE du.values > 0) AS measured_at

@@ -4,8 +4,8 @@
  *		and re-encode values that get smaller by it.
  *
  * A table is worked through in batches of blocks.  A batch reads its blocks
- * under a snapshot, decodes each value that is not yet of tier L2 with its
- * current dictionary, encodes it anew, decodes and compares the result; then it
+ * under a snapshot, decodes each value that is not yet of the tier it should be
+ * of (L2, or L3 by its age or class) with its current objects, encodes it anew, decodes and compares the result; then it
  * updates the rows whose value has not changed meanwhile, and commits.  Rows
  * that another session has locked are left for the next time.  What a batch
  * refers to was committed before it began, so a crash at any point leaves whole
@@ -41,6 +41,7 @@
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/date.h"
 #include "utils/datum.h"
 #include "utils/guc.h"
 #include "utils/hsearch.h"
@@ -90,6 +91,7 @@ typedef struct Step
 	NbmfPass pass;
 	bool begun;   /* a pass */
 	bool resumed; /* the pass is one that an earlier call began */
+	bool ages;    /* there are classes whose values come of age */
 	bool done;    /* nothing is left to do */
 	bool train;
 	char *name;                  /* NULL: not found, or without storage */
@@ -215,20 +217,58 @@ count_use(Step *step, const NbmfClass *class, uint32 dictionary, HeapTuple row,
 }
 
 /*
+ * Is a row of the age for L3 at a moment?
+ */
+static bool
+is_of_age(const NbmfAttachment *attachment, HeapTuple row, TupleDesc tupdesc,
+		  const NbmfClass *class, TimestampTz moment)
+{
+	Interval l3_after = class->l3_after;
+	Datum cutoff;
+	Datum age;
+	bool isnull;
+
+	if (!class->has_l3 || attachment->age_by == InvalidAttrNumber)
+		return false;
+	age = heap_getattr(row, attachment->age_by, tupdesc, &isnull);
+	if (isnull)
+		return false;
+	switch (getBaseType(TupleDescAttr(tupdesc, attachment->age_by - 1)->atttypid))
+	{
+		case DATEOID:
+			age = DirectFunctionCall1(date_timestamptz, age);
+			break;
+		case TIMESTAMPOID:
+			age = DirectFunctionCall1(timestamp_timestamptz, age);
+			break;
+		default:
+			break;
+	}
+	cutoff = DirectFunctionCall2(timestamptz_mi_interval, TimestampTzGetDatum(moment),
+								 IntervalPGetDatum(&l3_after));
+	return DatumGetTimestampTz(age) <= DatumGetTimestampTz(cutoff);
+}
+
+/*
  * Encode a value anew if that is due; NULL if it is not, or does not pay.
  */
 static Nbmf *
 tighten(Step *step, const NbmfAttachment *attachment, HeapTuple row, TupleDesc tupdesc, Datum datum)
 {
+	bool tried = nbmf_row_precedes(row, step->pass.tried_before);
 	const NbmfClass *class;
+	NbmfObjects objects;
+	NbmfTier tier = NBMF_TIER_L2;
 	NbmfFrame frame;
 	Size frame_len;
-	uint32 dictionary;
 	Nbmf *value;
 	char *content;
 	Size saved;
 	int level;
 
+	/* only coming of age makes due what a pass has tried */
+	if (tried && !step->ages)
+		return NULL;
 	if (nbmf_value_parse(datum, &frame, &frame_len) != NBMF_OK)
 	{
 		step->totals.damaged++;
@@ -237,18 +277,29 @@ tighten(Step *step, const NbmfAttachment *attachment, HeapTuple row, TupleDesc t
 	class = nbmf_class_of_row(attachment, row, tupdesc);
 	if (class == NULL)
 		return NULL;
-	level = class->l2_level;
-	dictionary = nbmf_dictionary_of_row(attachment, row, tupdesc, class);
-	if (frame.tier >= NBMF_TIER_L2 && frame.object == dictionary)
+	if (class->neural || is_of_age(attachment, row, tupdesc, class, step->pass.started_at))
+		tier = NBMF_TIER_L3;
+	if (tried && (class->neural || tier < NBMF_TIER_L3 ||
+				  is_of_age(attachment, row, tupdesc, class, step->pass.tried_at)))
 		return NULL;
-	count_use(step, class, dictionary, row, &frame, frame_len);
+	level = class->l2_level;
+	objects = nbmf_objects_of_row(attachment, row, tupdesc, class);
+	if (tier < NBMF_TIER_L3)
+		objects.model = 0;
+	else if (objects.model == 0)
+		tier = NBMF_TIER_L2;
+	if (frame.tier >= tier && (frame.object == objects.dictionary ||
+							   (objects.model != 0 && frame.object == objects.model)))
+		return NULL;
+	if (!tried)
+		count_use(step, class, objects.dictionary, row, &frame, frame_len);
 
 	if (nbmf_value_try_decode(DatumGetNbmfPP(datum), 0, &frame, &content) != NBMF_OK)
 	{
 		step->totals.damaged++;
 		return NULL;
 	}
-	value = nbmf_value_encode(frame.kind, NBMF_TIER_L2, content, frame.raw_len, level, dictionary);
+	value = nbmf_value_encode(frame.kind, tier, content, frame.raw_len, level, objects);
 	saved = nbmf_stored_size(frame_len) / MIN_GAIN;
 	if (nbmf_stored_size(VARSIZE_ANY_EXHDR(value)) + Max(saved, 1) > nbmf_stored_size(frame_len))
 		return NULL;
@@ -285,9 +336,8 @@ collect_batch(Step *step, Relation rel, const NbmfAttachment *attachment)
 
 		CHECK_FOR_INTERRUPTS();
 		if (!isnull)
-			step->totals.seen++;
-		if (!isnull && !nbmf_row_precedes(row, step->pass.tried_before))
 		{
+			step->totals.seen++;
 			after = tighten(step, attachment, row, RelationGetDescr(rel), datum);
 			if (after != NULL)
 			{
@@ -476,7 +526,10 @@ end_pass(Step *step)
 	NbmfPass *pass = &step->pass;
 
 	if (pass->totals.skipped == 0 && pass->totals.damaged == 0)
+	{
 		pass->tried_before = pass->pass_before;
+		pass->tried_at = pass->started_at;
+	}
 	pass->pass_before = 0;
 	pass->phase = NBMF_PHASE_IDLE;
 
@@ -527,6 +580,7 @@ maintain_batch(Step *step)
 		begin_pass(step, rel, &attachment);
 	step->attachment = attachment.id;
 	step->trained_before = nbmf_use_trained_before(attachment.id);
+	step->ages = attachment.age_by != InvalidAttrNumber && nbmf_any_class_ages();
 	step->done = false;
 
 	if (step->pass.next_block < step->pass.blocks)

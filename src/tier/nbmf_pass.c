@@ -53,6 +53,7 @@ enum
 	Anum_pass_settings,
 	Anum_pass_tried_before,
 	Anum_pass_pass_before,
+	Anum_pass_tried_at,
 	Anum_pass_next_block,
 	Anum_pass_blocks,
 	Anum_pass_phase,
@@ -154,6 +155,7 @@ nbmf_pass_read(Oid relid, AttrNumber body, NbmfPass *pass)
 		pass->settings = int64_at(tuple, tupdesc, Anum_pass_settings);
 		pass->tried_before = (uint64) int64_at(tuple, tupdesc, Anum_pass_tried_before);
 		pass->pass_before = (uint64) int64_at(tuple, tupdesc, Anum_pass_pass_before);
+		pass->tried_at = (TimestampTz) int64_at(tuple, tupdesc, Anum_pass_tried_at);
 		pass->next_block = (BlockNumber) int64_at(tuple, tupdesc, Anum_pass_next_block);
 		pass->blocks = (BlockNumber) int64_at(tuple, tupdesc, Anum_pass_blocks);
 		pass->started_at = (TimestampTz) int64_at(tuple, tupdesc, Anum_pass_started_at);
@@ -190,6 +192,7 @@ nbmf_pass_write(const NbmfPass *pass)
 	values[Anum_pass_settings - 1] = Int64GetDatum(pass->settings);
 	values[Anum_pass_tried_before - 1] = Int64GetDatum((int64) pass->tried_before);
 	values[Anum_pass_pass_before - 1] = Int64GetDatum((int64) pass->pass_before);
+	values[Anum_pass_tried_at - 1] = TimestampTzGetDatum(pass->tried_at);
 	values[Anum_pass_next_block - 1] = Int64GetDatum(pass->next_block);
 	values[Anum_pass_blocks - 1] = Int64GetDatum(pass->blocks);
 	values[Anum_pass_phase - 1] = CStringGetTextDatum(phases[pass->phase]);

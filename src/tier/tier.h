@@ -14,6 +14,7 @@
 
 #include "codec/codec.h"
 #include "compat.h"
+#include "store/store.h"
 
 /* Tenants with a name this long or longer have no dictionary of their own */
 #define NBMF_TENANT_MAX 128
@@ -37,6 +38,9 @@ typedef struct NbmfClass
 	int l1_level;
 	int l2_level;
 	bool edge_only;
+	bool neural; /* maintained values use a model */
+	bool has_l3; /* those of this age do: l3_after */
+	Interval l3_after;
 } NbmfClass;
 
 /* What a column's trigger says: nbmf_attach.c */
@@ -116,6 +120,7 @@ typedef struct NbmfPass
 	int64 settings;         /* nbmf_settings_fingerprint then */
 	uint64 tried_before;    /* horizon of the last finished pass, 0: none */
 	uint64 pass_before;     /* horizon of the one that runs, 0: none does */
+	TimestampTz tried_at;   /* when that last finished pass began */
 	BlockNumber next_block; /* of the pass that runs */
 	BlockNumber blocks;
 	NbmfPhase phase;
@@ -164,8 +169,8 @@ extern const NbmfClass *nbmf_class_of_row(const NbmfAttachment *attachment, Heap
 										  TupleDesc tupdesc);
 extern Datum nbmf_encode_row(PG_FUNCTION_ARGS);
 
-extern uint32 nbmf_dictionary_of_row(const NbmfAttachment *attachment, HeapTuple row,
-									 TupleDesc tupdesc, const NbmfClass *class);
+extern NbmfObjects nbmf_objects_of_row(const NbmfAttachment *attachment, HeapTuple row,
+									   TupleDesc tupdesc, const NbmfClass *class);
 
 /* nbmf_maintain.c */
 extern void nbmf_tier_init(void);
@@ -174,8 +179,10 @@ extern void nbmf_tier_init(void);
 extern const NbmfClass *nbmf_class_lookup(const char *name);
 extern bool nbmf_attachment_is_known(const NbmfAttachment *attachment);
 extern char *nbmf_attachment_class(int32 attachment);
-extern uint32 nbmf_current_dictionary(int32 attachment, const char *class_name, const char *tenant);
+extern NbmfObjects nbmf_current_objects(int32 attachment, const char *class_name,
+										const char *tenant);
 extern void nbmf_make_scope(char scope[NBMF_SCOPE_LEN], const char *class_name, const char *tenant);
+extern bool nbmf_any_class_ages(void);
 extern bool nbmf_any_current_dictionary(int32 attachment, bool (*test)(uint32, double, void *),
 										void *arg);
 extern int64 nbmf_settings_fingerprint(int32 attachment);

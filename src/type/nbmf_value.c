@@ -195,7 +195,7 @@ content_limit(NbmfKind kind)
 Nbmf *
 nbmf_value_make(NbmfKind kind, const char *content, Size len, int level)
 {
-	return nbmf_value_encode(kind, NBMF_TIER_L1, content, len, level, 0);
+	return nbmf_value_encode(kind, NBMF_TIER_L1, content, len, level, (NbmfObjects){0, 0});
 }
 
 /*
@@ -219,20 +219,21 @@ store_content(NbmfKind kind, const char *content, Size len)
 }
 
 /*
- * Encode content, with a dictionary if its id is not 0.
+ * Encode content, with a dictionary and a model where there are: the smallest
+ * frame wins.
  *
  * What zstd makes by itself is trusted; with a dictionary, the frame is
  * decoded and compared before it is returned.
  */
 Nbmf *
 nbmf_value_encode(NbmfKind kind, NbmfTier tier, const char *content, Size len, int level,
-				  uint32 dictionary)
+				  NbmfObjects objects)
 {
 	NbmfEncodeParams params = {.kind = kind,
 							   .tier = tier,
 							   .level = level != 0 ? level : nbmf_zstd_level,
 							   .interrupted = serve_interrupts};
-	NbmfFrame frame = {.object = dictionary};
+	NbmfFrame frame = {.object = objects.dictionary};
 	NbmfStatsTimer timer;
 	NbmfStatus status;
 	Size cap;
@@ -247,9 +248,9 @@ nbmf_value_encode(NbmfKind kind, NbmfTier tier, const char *content, Size len, i
 	if (level == NBMF_LEVEL_STORE)
 		return store_content(kind, content, len);
 
-	if (dictionary != 0)
+	if (objects.dictionary != 0)
 	{
-		params.dict = nbmf_dict_for_encode(dictionary, params.level);
+		params.dict = nbmf_dict_for_encode(objects.dictionary, params.level);
 		if (params.dict == NULL)
 			nbmf_report_damage(NBMF_ERR_OBJECT, &frame);
 	}
