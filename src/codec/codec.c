@@ -9,6 +9,7 @@
  */
 #include "codec/codec.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /*
@@ -26,6 +27,58 @@ nbmf_encode_bound(size_t raw_len)
 {
 	return nbmf_frame_header_len(NBMF_CODEC_DICT, NBMF_OBJECT_MAX, raw_len) +
 		   nbmf_zstd_encode_room(raw_len);
+}
+
+bool
+nbmf_codec_is_neural(NbmfCodec codec)
+{
+	return codec == NBMF_CODEC_NEURAL;
+}
+
+/*
+ * Have the model try to make a smaller frame than the one of *frame_len bytes
+ * that is in frame; what it makes is decoded and compared before it is kept.
+ */
+static NbmfStatus
+try_model(NbmfWorkspace *ws, const NbmfEncodeParams *params, const void *content, size_t len,
+		  NbmfFrame *header, uint8_t *frame, size_t *frame_len)
+{
+	size_t header_len = nbmf_frame_header_len(NBMF_CODEC_NEURAL, params->model->id, len);
+	uint8_t *payload;
+	size_t payload_len;
+	size_t check_len;
+	size_t cap;
+	NbmfStatus status;
+
+	if (len == 0 || len > NBMF_NEURAL_SHORT_MAX || *frame_len <= header_len)
+		return NBMF_OK;
+	if (ws->neural == NULL)
+		ws->neural = calloc(1, nbmf_neural_state_size());
+	if (ws->check == NULL)
+		ws->check = malloc(2 * NBMF_NEURAL_SHORT_MAX);
+	if (ws->neural == NULL || ws->check == NULL)
+		return NBMF_ERR_MEMORY;
+	payload = ws->check + NBMF_NEURAL_SHORT_MAX;
+	cap = *frame_len - header_len - 1;
+	if (cap > NBMF_NEURAL_SHORT_MAX)
+		cap = NBMF_NEURAL_SHORT_MAX;
+	status = nbmf_neural_encode(ws->neural, params->model->image, NBMF_NEURAL_SHORT, NULL, 0,
+								content, len, payload, cap, &payload_len);
+	if (status == NBMF_ERR_SPACE)
+		return NBMF_OK;
+	if (status == NBMF_OK)
+		status =
+			nbmf_neural_decode(ws->neural, params->model->image, NBMF_NEURAL_SHORT, NULL, 0,
+							   payload, payload_len, ws->check, NBMF_NEURAL_SHORT_MAX, &check_len);
+	if (status != NBMF_OK || check_len != len || memcmp(ws->check, content, len) != 0)
+		return NBMF_OK;
+	header->codec = NBMF_CODEC_NEURAL;
+	header->object = params->model->id;
+	header->payload_len = payload_len;
+	nbmf_frame_write_header(frame, header);
+	memcpy(frame + header_len, payload, payload_len);
+	*frame_len = header_len + payload_len;
+	return NBMF_OK;
 }
 
 /*
@@ -75,7 +128,8 @@ nbmf_encode(NbmfWorkspace *ws, const NbmfEncodeParams *params, const void *conte
 	if (header.codec == NBMF_CODEC_STORED && len > 0)
 		memcpy((uint8_t *) frame + header.header_len, content, len);
 	*frame_len = header.header_len + header.payload_len;
-	return NBMF_OK;
+	return params->model != NULL ? try_model(ws, params, content, len, &header, frame, frame_len)
+								 : NBMF_OK;
 }
 
 /*
@@ -83,32 +137,53 @@ nbmf_encode(NbmfWorkspace *ws, const NbmfEncodeParams *params, const void *conte
  *
  * cap must be at least that; callers learn it from nbmf_frame_parse, which
  * has also found it plausible, and which says in header->object which
- * dictionary must be given, prepared for decoding.  Nothing is promised about
- * content's bytes when the result is not NBMF_OK.
+ * dictionary or model must be given, prepared for decoding.  Nothing is
+ * promised about content's bytes when the result is not NBMF_OK; when it is,
+ * header says everything.
  */
 NbmfStatus
-nbmf_decode(NbmfWorkspace *ws, const NbmfDict *dict, const void *frame, size_t frame_len,
-			void *content, size_t cap, NbmfFrame *header)
+nbmf_decode(NbmfWorkspace *ws, const NbmfDict *dict, const NbmfModel *model, const void *frame,
+			size_t frame_len, void *content, size_t cap, NbmfFrame *header)
 {
 	NbmfStatus status = nbmf_frame_parse(frame, frame_len, frame_len, header);
+	bool neural = nbmf_codec_is_neural(header->codec);
+	uint32_t checksum;
+	uint32_t object;
 	const uint8_t *payload;
 
 	if (status != NBMF_OK)
 		return status;
 	if (cap < header->raw_len)
 		return NBMF_ERR_SPACE;
-	if (header->object != (dict != NULL ? dict->id : 0))
+	object = neural ? (model != NULL ? model->id : 0) : (dict != NULL ? dict->id : 0);
+	if (header->object != object)
 		return NBMF_ERR_OBJECT;
 
 	payload = (const uint8_t *) frame + header->header_len;
-	if (header->codec != NBMF_CODEC_STORED)
+	if (neural)
+	{
+		if (ws->neural == NULL)
+			ws->neural = calloc(1, nbmf_neural_state_size());
+		if (ws->neural == NULL)
+			return NBMF_ERR_MEMORY;
+		status = nbmf_neural_decode(ws->neural, model->image, NBMF_NEURAL_SHORT, NULL, 0, payload,
+									header->payload_len, content, cap, &header->raw_len);
+	}
+	else if (header->codec != NBMF_CODEC_STORED)
 		status = nbmf_zstd_decode(ws, header->codec, dict, payload, header->payload_len, content,
 								  header->raw_len);
 	else if (header->raw_len > 0)
 		memcpy(content, payload, header->raw_len);
-	if (status == NBMF_OK && nbmf_checksum(content, header->raw_len) != header->checksum)
-		status = NBMF_ERR_CHECKSUM;
-	return status;
+	if (status != NBMF_OK)
+		return status;
+	checksum = nbmf_checksum(content, header->raw_len);
+	if ((header->raw_len_known ? checksum : checksum & 0xffff) != header->checksum)
+		return NBMF_ERR_CHECKSUM;
+	header->checksum = checksum;
+	header->raw_len_known = true;
+	if (header->kind == NBMF_KIND_VECTOR && header->raw_len % 4 != 0)
+		return NBMF_ERR_CONTENT;
+	return NBMF_OK;
 }
 
 /*

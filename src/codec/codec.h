@@ -92,10 +92,12 @@ typedef struct NbmfFrame
 	NbmfKind kind;
 	NbmfTier tier;
 	NbmfCodec codec;
-	uint32_t object;   /* shared object that the payload needs; 0: none */
-	uint32_t checksum; /* nbmf_checksum of the content */
-	size_t raw_len;    /* bytes of content */
-	size_t header_len; /* offset of the payload */
+	uint32_t object;    /* shared object that the payload needs; 0: none */
+	uint32_t checksum;  /* nbmf_checksum of the content */
+	size_t raw_len;     /* bytes of content */
+	bool raw_len_known; /* false: the header says neither; raw_len is a bound, checksum the low
+						 * half, until the frame is decoded */
+	size_t header_len;  /* offset of the payload */
 	size_t payload_len;
 } NbmfFrame;
 
@@ -116,6 +118,13 @@ typedef struct NbmfDict
 	const struct ZSTD_DDict_s *ddict;
 } NbmfDict;
 
+/* A loaded model, and the shared object that it is */
+typedef struct NbmfModel
+{
+	uint32_t id;
+	const void *image;
+} NbmfModel;
+
 /* What the encoder is asked for. */
 typedef struct NbmfEncodeParams
 {
@@ -125,6 +134,9 @@ typedef struct NbmfEncodeParams
 
 	/* NULL, or a dictionary prepared for encoding; its level counts then */
 	const NbmfDict *dict;
+
+	/* NULL, or a model: what it makes is kept where it is smaller */
+	const NbmfModel *model;
 
 	/*
 	 * Called between chunks of long content (never for content up to
@@ -146,6 +158,8 @@ typedef struct NbmfWorkspace
 	struct ZSTD_CCtx_s *cctx;
 	struct ZSTD_DCtx_s *dctx;
 	uint8_t *block; /* room to put a block's frame back together */
+	void *neural;   /* state of the neural codec */
+	uint8_t *check; /* room for what it encodes, and to decode that again */
 	int level;      /* level that cctx is set to */
 } NbmfWorkspace;
 
@@ -154,8 +168,10 @@ extern size_t nbmf_encode_bound(size_t raw_len);
 extern NbmfStatus nbmf_encode(NbmfWorkspace *ws, const NbmfEncodeParams *params,
 							  const void *content, size_t len, void *frame, size_t cap,
 							  size_t *frame_len);
-extern NbmfStatus nbmf_decode(NbmfWorkspace *ws, const NbmfDict *dict, const void *frame,
-							  size_t frame_len, void *content, size_t cap, NbmfFrame *header);
+extern NbmfStatus nbmf_decode(NbmfWorkspace *ws, const NbmfDict *dict, const NbmfModel *model,
+							  const void *frame, size_t frame_len, void *content, size_t cap,
+							  NbmfFrame *header);
+extern bool nbmf_codec_is_neural(NbmfCodec codec);
 extern const char *nbmf_status_text(NbmfStatus status);
 extern const char *nbmf_codec_name(NbmfCodec codec);
 extern const char *nbmf_kind_name(NbmfKind kind);

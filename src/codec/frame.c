@@ -41,8 +41,9 @@
 /* First number that needs 1, 2, 3 and 4 following bytes */
 static const uint32_t number_base[] = {0, 128, 16512, 2113664, 270549120};
 
-#define NUMBER_CODES (sizeof(number_base) / sizeof(number_base[0]))
-#define CHECKSUM_LEN 4
+#define NUMBER_CODES       (sizeof(number_base) / sizeof(number_base[0]))
+#define CHECKSUM_LEN       4
+#define SHORT_CHECKSUM_LEN 2
 
 _Static_assert(NBMF_KIND_VECTOR <= KIND_MASK, "a kind has two bits");
 _Static_assert(NBMF_TIER_L3 < TIER_MASK, "a tier has two bits, and 3 is reserved");
@@ -86,11 +87,11 @@ cursor_u8(Cursor *c)
 }
 
 static uint32_t
-cursor_u32le(Cursor *c)
+cursor_le(Cursor *c, unsigned bits)
 {
 	uint32_t v = 0;
 
-	for (unsigned shift = 0; shift < 32; shift += 8)
+	for (unsigned shift = 0; shift < bits; shift += 8)
 		v |= (uint32_t) cursor_u8(c) << shift;
 	return v;
 }
@@ -133,9 +134,9 @@ number_follow(uint64_t number)
 size_t
 nbmf_frame_header_len(NbmfCodec codec, uint32_t object, size_t raw_len)
 {
-	size_t len = 1 + CHECKSUM_LEN;
+	size_t len = 1 + (codec == NBMF_CODEC_NEURAL ? SHORT_CHECKSUM_LEN : CHECKSUM_LEN);
 
-	if (codec != NBMF_CODEC_STORED)
+	if (codec != NBMF_CODEC_STORED && codec != NBMF_CODEC_NEURAL)
 		len += 1 + number_follow(raw_len);
 	if (object != 0)
 		len += 1 + number_follow(object);
@@ -166,9 +167,9 @@ nbmf_frame_write_header(uint8_t *dst, const NbmfFrame *frame)
 						(unsigned) frame->tier << TIER_SHIFT);
 	if (frame->object != 0)
 		dst = write_number(dst, frame->object);
-	if (frame->codec != NBMF_CODEC_STORED)
+	if (frame->codec != NBMF_CODEC_STORED && frame->codec != NBMF_CODEC_NEURAL)
 		dst = write_number(dst, frame->raw_len);
-	for (unsigned shift = 0; shift < 32; shift += 8)
+	for (unsigned shift = 0; shift < (frame->codec == NBMF_CODEC_NEURAL ? 16 : 32); shift += 8)
 		*dst++ = (uint8_t) ((frame->checksum + kind_mix(frame->kind)) >> shift);
 }
 
@@ -196,14 +197,24 @@ nbmf_frame_parse(const void *frame, size_t avail, size_t frame_len, NbmfFrame *o
 	out->kind = (NbmfKind) ((first >> KIND_SHIFT) & KIND_MASK);
 	out->tier = (NbmfTier) tier;
 
-	if (tier > NBMF_TIER_L3 || out->codec > NBMF_CODEC_DICT_BLOCKS)
+	if (tier > NBMF_TIER_L3 ||
+		(out->codec > NBMF_CODEC_DICT_BLOCKS && out->codec != NBMF_CODEC_NEURAL))
 		return NBMF_ERR_RESERVED;
 
 	if (out->codec >= NBMF_CODEC_DICT)
 		object = cursor_number(&c);
-	if (out->codec != NBMF_CODEC_STORED)
-		raw_len = cursor_number(&c);
-	out->checksum = cursor_u32le(&c) - kind_mix(out->kind);
+	out->raw_len_known = out->codec != NBMF_CODEC_NEURAL;
+	if (!out->raw_len_known)
+	{
+		raw_len = NBMF_NEURAL_SHORT_MAX;
+		out->checksum = (cursor_le(&c, 16) - kind_mix(out->kind)) & 0xffff;
+	}
+	else
+	{
+		if (out->codec != NBMF_CODEC_STORED)
+			raw_len = cursor_number(&c);
+		out->checksum = cursor_le(&c, 32) - kind_mix(out->kind);
+	}
 	if (c.bad)
 		return NBMF_ERR_TRUNCATED;
 
@@ -212,7 +223,7 @@ nbmf_frame_parse(const void *frame, size_t avail, size_t frame_len, NbmfFrame *o
 
 	if (out->codec == NBMF_CODEC_STORED)
 		raw_len = out->payload_len;
-	else if (raw_len > nbmf_zstd_plausible_len(out->codec, out->payload_len))
+	else if (out->raw_len_known && raw_len > nbmf_zstd_plausible_len(out->codec, out->payload_len))
 		return NBMF_ERR_LENGTH;
 	if (raw_len > NBMF_CONTENT_MAX)
 		return NBMF_ERR_LENGTH;
@@ -220,7 +231,8 @@ nbmf_frame_parse(const void *frame, size_t avail, size_t frame_len, NbmfFrame *o
 		return NBMF_ERR_OBJECT;
 	out->raw_len = (size_t) raw_len;
 	out->object = (uint32_t) object;
-	if (out->kind == NBMF_KIND_VECTOR && (out->raw_len == 0 || out->raw_len % 4 != 0))
+	if (out->kind == NBMF_KIND_VECTOR && out->raw_len_known &&
+		(out->raw_len == 0 || out->raw_len % 4 != 0))
 		return NBMF_ERR_CONTENT;
 	return NBMF_OK;
 }

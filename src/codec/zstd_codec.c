@@ -400,5 +400,7 @@ nbmf_workspace_free(NbmfWorkspace *ws)
 	ZSTD_freeCCtx(ws->cctx);
 	ZSTD_freeDCtx(ws->dctx);
 	free(ws->block);
+	free(ws->neural);
+	free(ws->check);
 	memset(ws, 0, sizeof(*ws));
 }

@@ -28,6 +28,9 @@ extern bool nbmf_object_read(uint32 id, bytea **payload);
 extern const NbmfDict *nbmf_dict_for_decode(uint32 id);
 extern const NbmfDict *nbmf_dict_for_encode(uint32 id, int level);
 
+/* nbmf_modelcache.c */
+extern const NbmfModel *nbmf_model_for(uint32 id);
+
 extern void nbmf_store_init(void);
 
 #endif /* NBMF_STORE_H */

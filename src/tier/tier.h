@@ -88,6 +88,24 @@ extern double nbmf_documents_cost_with(const NbmfDocuments *documents, int level
 extern bytea *nbmf_documents_train(const NbmfDocuments *documents, int level, double weight,
 								   uint32 current, double *ratio);
 
+/* What a model does for documents that it was not learned from */
+typedef struct NbmfModelJudgement
+{
+	double count;
+	double raw_bytes;
+	double without; /* bytes of their frames without the model */
+	double with;
+	double squares; /* of those, their sum */
+	double seconds; /* of encoding and checking them with it */
+} NbmfModelJudgement;
+
+extern bytea *nbmf_documents_learn_model(const NbmfDocuments *documents);
+extern void nbmf_documents_judge_model(const NbmfDocuments *documents, int level,
+									   const NbmfDict *dict, bytea *payload,
+									   NbmfModelJudgement *judgement);
+extern bytea *nbmf_documents_train_model(const NbmfDocuments *documents, int level,
+										 double table_bytes, NbmfObjects current, double *ratio);
+
 extern void nbmf_table_extent(Oid relid, double *bytes, double *rows);
 
 /*
