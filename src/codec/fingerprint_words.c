@@ -1,0 +1,211 @@
+/*
+ * fingerprint_words.c
+ *		Cutting text into words, and words into features.
+ *
+ * A word is a run of letters, digits, underscores and bytes from 0x80 on, in
+ * lower case as far as ASCII goes; an ideograph or kana is a word of its own,
+ * punctuation beyond ASCII is none.  The rules look at bytes, as UTF-8, and at
+ * no more than three of them before the one in question, so that any bytes have
+ * words and a text can be cut into pieces.
+ *
+ * A piece is copied, scanned for the places where words begin and end (the part
+ * that SIMD does), and then the words are hashed one by one, without a branch
+ * that depends on where they are.
+ */
+#include "codec/fingerprint.h"
+
+/* Classes of bytes */
+enum
+{
+	APART = 0, /* is no part of a word */
+	PART,      /* is part of a word */
+	TWO,       /* is none, nor is the byte behind it: U+0080 to U+00BF */
+	THREE,     /* is none, nor are two bytes behind it: U+2000 to U+2FFF */
+	LEAD       /* starts a word of three bytes: U+3000 to U+9FFF, U+F000 to U+FFFF */
+};
+
+/* The class of each byte */
+static const uint8_t byte_class[256] = {
+	0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+	0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0,
+	0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 1,
+	0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0,
+	1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
+	1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
+	1, 1, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
+	1, 1, 3, 4, 4, 4, 4, 4, 4, 4, 1, 1, 1, 1, 1, 4, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
+};
+
+/* Marks of whole blocks; ASCII letters become lower case */
+static size_t
+scan_portable(uint8_t *buf, size_t blocks, NbmfCarry carry, uint16_t *marks)
+{
+	uint64_t last = 0;
+	size_t n = 0;
+
+	for (size_t b = 0; b < blocks; b++)
+	{
+		uint64_t mask[5] = {0};
+
+		for (unsigned i = 0; i < 64; i++)
+		{
+			uint8_t *c = &buf[64 * b + i];
+
+			mask[byte_class[*c]] |= UINT64_C(1) << i;
+			if (*c >= 'A' && *c <= 'Z')
+				*c |= 0x20;
+		}
+		n += nbmf_words_mark(mask[PART] | mask[LEAD], mask[TWO], mask[THREE], mask[LEAD],
+							 (unsigned) (64 * b), &carry, &last, marks + n);
+	}
+	return n;
+}
+
+static size_t
+scan(NbmfWords *words, size_t blocks)
+{
+#ifdef NBMF_FP_AVX2
+	if (words->out->simd)
+		return nbmf_words_scan_avx2(words->buf, blocks, words->carry, words->marks);
+#endif
+	return scan_portable(words->buf, blocks, words->carry, words->marks);
+}
+
+/* What the bytes before buf[at] say of those from there on */
+static NbmfCarry
+carry_at(const uint8_t *buf, size_t at)
+{
+	NbmfCarry carry = {0, 0};
+
+	for (size_t back = 1; back <= 3 && back <= at; back++)
+	{
+		unsigned class = byte_class[buf[at - back]];
+
+		if (class == THREE && back <= 2)
+			carry.apart |= back == 1 ? 3 : 1;
+		if (class == TWO && back == 1)
+			carry.apart |= 1;
+		if (class == LEAD)
+			carry.start |= UINT64_C(1) << (3 - back);
+	}
+	return carry;
+}
+
+static inline uint64_t
+word_hash(const uint8_t *p, size_t len)
+{
+	uint64_t h = 0;
+
+	for (; len > 8; p += 8, len -= 8)
+		h = nbmf_fp_mix(h ^ nbmf_fp_load64(p), NBMF_FP_P1);
+	return nbmf_fp_mix(h ^ (nbmf_fp_load64(p) & (~UINT64_C(0) >> (64 - 8 * len))), NBMF_FP_P1);
+}
+
+static inline void
+add_word(NbmfWords *words, const uint8_t *p, size_t len)
+{
+	uint64_t h = word_hash(p, len);
+	uint64_t pair = words->one_back ^ h;
+
+	if (words->pairs)
+		nbmf_feature(words->out, pair);
+	nbmf_feature(words->out, words->two_back ^ pair);
+	words->two_back = words->one_next;
+	words->one_back = h * NBMF_FP_P2;
+	words->one_next = h * NBMF_FP_P3;
+	words->count++;
+}
+
+/*
+ * Start cutting a text into words.  "before" stands for the words before the
+ * first one.
+ */
+void
+nbmf_words_begin(NbmfWords *words, NbmfFeatures *out, bool pairs, uint64_t before)
+{
+	words->out = out;
+	words->pairs = pairs;
+	words->carry.apart = 0;
+	words->carry.start = 0;
+	words->len = 0;
+	words->count = 0;
+	words->one_back = before * NBMF_FP_P2;
+	words->one_next = before * NBMF_FP_P3;
+	words->two_back = words->one_next;
+}
+
+/* The words in the buffer; unless it is final, the last one stays if it may go on */
+static void
+add_words(NbmfWords *words, bool final)
+{
+	size_t blocks = (words->len + 63) / 64;
+	size_t keep = words->len;
+	size_t n;
+
+	/* so that a word at the end is ended, and can be loaded in steps of 8 */
+	memset(words->buf + words->len, 0, 64 * blocks - words->len + 8);
+	n = scan(words, blocks);
+	if (n % 2 != 0)
+		words->marks[n++] = (uint16_t) words->len; /* ends with the last block */
+
+	for (size_t i = 0; i < n; i += 2)
+	{
+		size_t start = words->marks[i];
+		size_t end = words->marks[i + 1];
+
+		for (; end - start > NBMF_WORD_MAX; start += NBMF_WORD_MAX)
+			add_word(words, words->buf + start, NBMF_WORD_MAX);
+		if (end == words->len && !final)
+			keep = start;
+		else
+			add_word(words, words->buf + start, end - start);
+	}
+
+	if (!final)
+	{
+		words->carry = carry_at(words->buf, keep);
+		memmove(words->buf, words->buf + keep, words->len - keep);
+		words->len -= keep;
+	}
+}
+
+void
+nbmf_words_feed(NbmfWords *words, const uint8_t *p, size_t len)
+{
+	while (len > 0)
+	{
+		size_t n = NBMF_PIECE - words->len;
+
+		if (n == 0)
+		{
+			add_words(words, false);
+			continue;
+		}
+		if (n > len)
+			n = len;
+		memcpy(words->buf + words->len, p, n);
+		words->len += n;
+		p += n;
+		len -= n;
+	}
+}
+
+/*
+ * No more text.  Returns how many words there were.
+ */
+uint64_t
+nbmf_words_end(NbmfWords *words)
+{
+	add_words(words, true);
+	return words->count;
+}
+
+void
+nbmf_text_features(NbmfFeatures *out, const uint8_t *p, size_t len)
+{
+	NbmfWords words;
+
+	nbmf_words_begin(&words, out, true, NBMF_FP_P5);
+	nbmf_words_feed(&words, p, len);
+	nbmf_words_end(&words);
+}
