@@ -22,15 +22,16 @@
  */
 #include "codec/fingerprint.h"
 
-#define BINS  128
+#define BINS  64
 #define EMPTY (~UINT64_C(0))
 
-/* The n-th bin that an empty one looks at is this many times n further on */
-#define STRIDE 77
+/* The n-th bin that an empty one looks at is n times this further on */
+#define STRIDE 39
 
+/* The least feature of each bin, for each of the two words */
 typedef struct Bins
 {
-	uint64_t least[BINS];
+	uint64_t least[2][BINS];
 } Bins;
 
 /* Is there AVX2?  Its results are the same. */
@@ -44,17 +45,23 @@ nbmf_fp_simd(void)
 #endif
 }
 
+static inline void
+put_least(uint64_t *least, uint64_t h)
+{
+	uint64_t *bin = &least[h >> 58];
+
+	*bin = h < *bin ? h : *bin;
+}
+
 static void
 take_least(void *state, const uint64_t *features, size_t count)
 {
-	uint64_t *least = ((Bins *) state)->least;
+	Bins *bins = state;
 
 	for (size_t i = 0; i < count; i++)
 	{
-		uint64_t h = features[i];
-		uint64_t *bin = &least[h >> 57];
-
-		*bin = h < *bin ? h : *bin;
+		put_least(bins->least[0], features[i]);
+		put_least(bins->least[1], nbmf_fp_mix(features[i], NBMF_FP_P3));
 	}
 }
 
@@ -71,7 +78,7 @@ static void
 bytes_features(NbmfFeatures *out, const uint8_t *p, size_t len)
 {
 	for (size_t i = 0; i + 8 <= len; i++)
-		nbmf_feature(out, nbmf_fp_mix(nbmf_fp_load64(p + i), NBMF_FP_P1));
+		nbmf_feature(out, nbmf_fp_mix(nbmf_fp_mix(nbmf_fp_load64(p + i), NBMF_FP_P1), NBMF_FP_P5));
 }
 
 /*
@@ -95,7 +102,7 @@ nbmf_features(NbmfFeatures *out, NbmfKind kind, const void *content, size_t len)
 	nbmf_features_flush(out);
 }
 
-/* The bit that a bin gets from another one's feature */
+/* The bit that an empty bin gets from another one's feature */
 static uint64_t
 borrowed_bit(uint64_t h, unsigned bin)
 {
@@ -103,54 +110,35 @@ borrowed_bit(uint64_t h, unsigned bin)
 	return (h * NBMF_FP_P4) >> 63;
 }
 
-static void
-read_bins(const Bins *bins, NbmfFingerprint *out)
+/* A bit of each bin's feature; the empty bins look at others until one is full */
+static uint64_t
+read_bins(const uint64_t *least)
 {
-	uint64_t bits[2] = {0, 0};
-	uint64_t full[2] = {0, 0};
+	uint64_t bits = 0;
+	uint64_t full = 0;
+	uint64_t empty;
 
 	for (unsigned i = 0; i < BINS; i++)
 	{
-		bits[i / 64] |= (bins->least[i] & 1) << (i % 64);
-		full[i / 64] |= (uint64_t) (bins->least[i] != EMPTY) << (i % 64);
+		bits |= (least[i] & 1) << i;
+		full |= (uint64_t) (least[i] != EMPTY) << i;
 	}
-	/* an empty bin's bit is 1 so far */
-	bits[0] &= full[0];
-	bits[1] &= full[1];
-
-	if ((full[0] & full[1]) != ~UINT64_C(0))
+	bits &= full;
+	empty = ~full;
+	for (unsigned step = 1; empty != 0 && step < BINS; step++)
 	{
-		uint64_t left[2] = {~full[0], ~full[1]};
+		unsigned by = step * STRIDE % BINS;
+		uint64_t lent = (full >> by) | (full << (BINS - by));
 
-		for (unsigned step = 1; (left[0] | left[1]) != 0; step++)
+		for (uint64_t now = empty & lent; now != 0; now &= now - 1)
 		{
-			unsigned by = step * STRIDE % BINS;
-			unsigned shift = by % 64;
-			unsigned low = by / 64; /* word that bin 0 now looks into */
-			uint64_t seen[2];
+			unsigned i = (unsigned) __builtin_ctzll(now);
 
-			/* bit i of seen: is bin (i + by) % BINS full? */
-			for (unsigned k = 0; k < 2; k++)
-			{
-				seen[k] = full[(k + low) % 2] >> shift;
-				if (shift != 0)
-					seen[k] |= full[(k + low + 1) % 2] << (64 - shift);
-			}
-			for (unsigned k = 0; k < 2; k++)
-			{
-				for (uint64_t now = left[k] & seen[k]; now != 0; now &= now - 1)
-				{
-					unsigned at = (unsigned) __builtin_ctzll(now);
-					unsigned bin = 64 * k + at;
-
-					bits[k] |= borrowed_bit(bins->least[(bin + by) % BINS], bin) << at;
-				}
-				left[k] &= ~seen[k];
-			}
+			bits |= borrowed_bit(least[(i + by) % BINS], i) << i;
 		}
+		empty &= ~lent;
 	}
-	out->simhash = bits[0];
-	out->second = bits[1];
+	return bits;
 }
 
 static void
@@ -164,13 +152,13 @@ fingerprint(NbmfKind kind, const void *content, size_t len, bool simd, NbmfFinge
 		nbmf_vector_fingerprint(content, len, simd, out);
 		return;
 	}
-	for (unsigned i = 0; i < BINS; i++)
-		bins.least[i] = EMPTY;
+	memset(&bins, 0xFF, sizeof(bins));
 	features.take = take_least;
 	features.state = &bins;
 	features.simd = simd;
 	nbmf_features(&features, kind, content, len);
-	read_bins(&bins, out);
+	out->simhash = read_bins(bins.least[0]);
+	out->second = read_bins(bins.least[1]);
 }
 
 /*

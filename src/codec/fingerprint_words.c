@@ -98,7 +98,8 @@ word_hash(const uint8_t *p, size_t len)
 
 	for (; len > 8; p += 8, len -= 8)
 		h = nbmf_fp_mix(h ^ nbmf_fp_load64(p), NBMF_FP_P1);
-	return nbmf_fp_mix(h ^ (nbmf_fp_load64(p) & (~UINT64_C(0) >> (64 - 8 * len))), NBMF_FP_P1);
+	h = nbmf_fp_mix(h ^ (nbmf_fp_load64(p) & (~UINT64_C(0) >> (64 - 8 * len))), NBMF_FP_P1);
+	return nbmf_fp_mix(h, NBMF_FP_P5);
 }
 
 static inline void
@@ -107,9 +108,11 @@ add_word(NbmfWords *words, const uint8_t *p, size_t len)
 	uint64_t h = word_hash(p, len);
 	uint64_t pair = words->one_back ^ h;
 
-	if (words->pairs)
+	/* the first word makes a pair with what stands before the text */
+	if (words->pairs || words->count == 0)
 		nbmf_feature(words->out, pair);
-	nbmf_feature(words->out, words->two_back ^ pair);
+	if (words->count >= 2)
+		nbmf_feature(words->out, words->two_back ^ pair);
 	words->two_back = words->one_next;
 	words->one_back = h * NBMF_FP_P2;
 	words->one_next = h * NBMF_FP_P3;
@@ -130,8 +133,8 @@ nbmf_words_begin(NbmfWords *words, NbmfFeatures *out, bool pairs, uint64_t befor
 	words->len = 0;
 	words->count = 0;
 	words->one_back = before * NBMF_FP_P2;
-	words->one_next = before * NBMF_FP_P3;
-	words->two_back = words->one_next;
+	words->one_next = 0;
+	words->two_back = 0;
 }
 
 /* The words in the buffer; unless it is final, the last one stays if it may go on */
