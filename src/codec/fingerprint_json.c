@@ -266,14 +266,15 @@ top_is_object(const Json *j)
 static bool
 add_open(Json *j)
 {
-	bool object = *j->p == '{';
+	const uint8_t *open = j->p++;
+	bool object = *open == '{';
 	uint64_t bit = UINT64_C(1) << (j->depth % 64);
 
-	j->p++;
 	skip_space(j);
 	if (j->p < j->end && *j->p == (object ? '}' : ']'))
 	{
-		leaf(j, nbmf_fp_string(OF_OTHER, j->p++, 1));
+		j->p++;
+		leaf(j, nbmf_fp_string(OF_OTHER, open, 1));
 		return true;
 	}
 	if (j->depth == NBMF_JSON_DEPTH_MAX)
