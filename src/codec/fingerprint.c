@@ -39,7 +39,7 @@ bool
 nbmf_fp_simd(void)
 {
 #ifdef NBMF_FP_AVX2
-	return __builtin_cpu_supports("avx2");
+	return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi");
 #else
 	return false;
 #endif
@@ -57,8 +57,15 @@ static void
 take_least(void *state, const uint64_t *features, size_t count)
 {
 	Bins *bins = state;
+	size_t i = 0;
 
-	for (size_t i = 0; i < count; i++)
+	for (; i + 4 <= count; i += 4)
+		for (size_t k = i; k < i + 4; k++)
+		{
+			put_least(bins->least[0], features[k]);
+			put_least(bins->least[1], nbmf_fp_mix(features[k], NBMF_FP_P3));
+		}
+	for (; i < count; i++)
 	{
 		put_least(bins->least[0], features[i]);
 		put_least(bins->least[1], nbmf_fp_mix(features[i], NBMF_FP_P3));
@@ -110,20 +117,36 @@ borrowed_bit(uint64_t h, unsigned bin)
 	return (h * NBMF_FP_P4) >> 63;
 }
 
-/* A bit of each bin's feature; the empty bins look at others until one is full */
+/* The lowest bit of each bin, and which of them are full */
 static uint64_t
-read_bins(const uint64_t *least)
+full_bins(const uint64_t *least, bool simd, uint64_t *full)
 {
 	uint64_t bits = 0;
-	uint64_t full = 0;
-	uint64_t empty;
 
+#ifdef NBMF_FP_AVX2
+	if (simd)
+		return nbmf_bins_read_avx2(least, full);
+#else
+	(void) simd;
+#endif
+	*full = 0;
 	for (unsigned i = 0; i < BINS; i++)
 	{
 		bits |= (least[i] & 1) << i;
-		full |= (uint64_t) (least[i] != EMPTY) << i;
+		*full |= (uint64_t) (least[i] != EMPTY) << i;
 	}
-	bits &= full;
+	return bits;
+}
+
+/* A bit of each bin's feature; the empty bins look at others until one is full */
+static uint64_t
+read_bins(const uint64_t *least, bool simd)
+{
+	uint64_t bits;
+	uint64_t full;
+	uint64_t empty;
+
+	bits = full_bins(least, simd, &full) & full;
 	empty = ~full;
 	for (unsigned step = 1; empty != 0 && step < BINS; step++)
 	{
@@ -157,8 +180,8 @@ fingerprint(NbmfKind kind, const void *content, size_t len, bool simd, NbmfFinge
 	features.state = &bins;
 	features.simd = simd;
 	nbmf_features(&features, kind, content, len);
-	out->simhash = read_bins(bins.least[0]);
-	out->second = read_bins(bins.least[1]);
+	out->simhash = read_bins(bins.least[0], simd);
+	out->second = read_bins(bins.least[1], simd);
 }
 
 /*

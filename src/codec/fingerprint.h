@@ -60,7 +60,7 @@ typedef struct NbmfWords
 	bool pairs;        /* features of two words too */
 	NbmfCarry carry;   /* for the first byte of buf */
 	size_t len;        /* bytes in buf */
-	uint64_t count;    /* words so far */
+	unsigned count;    /* words so far, not counting beyond 2 */
 	uint64_t one_back; /* hash of the last word, times P2 */
 	uint64_t two_back; /* of the one before it, times P3 */
 	uint64_t one_next; /* of the last word, times P3 */
@@ -76,7 +76,8 @@ extern bool nbmf_fp_simd(void);
 /* fingerprint_words.c */
 extern void nbmf_words_begin(NbmfWords *words, NbmfFeatures *out, bool pairs, uint64_t before);
 extern void nbmf_words_feed(NbmfWords *words, const uint8_t *p, size_t len);
-extern uint64_t nbmf_words_end(NbmfWords *words);
+extern unsigned nbmf_words_end(NbmfWords *words);
+extern bool nbmf_is_single_word(const uint8_t *p, size_t len);
 extern void nbmf_text_features(NbmfFeatures *out, const uint8_t *p, size_t len);
 
 /* fingerprint_json.c */
@@ -90,6 +91,7 @@ extern void nbmf_vector_fingerprint(const uint8_t *p, size_t len, bool simd, Nbm
 /* fingerprint_avx2.c */
 #ifdef NBMF_FP_AVX2
 extern size_t nbmf_words_scan_avx2(uint8_t *buf, size_t blocks, NbmfCarry carry, uint16_t *marks);
+extern uint64_t nbmf_bins_read_avx2(const uint64_t *least, uint64_t *full);
 extern void nbmf_vector_block_avx2(const int32_t *q, const uint64_t *signs, int64_t *sums);
 #endif
 

@@ -12,7 +12,7 @@
 
 #include <immintrin.h>
 
-#define AVX2 __attribute__((target("avx2")))
+#define AVX2 __attribute__((target("avx2,bmi")))
 
 static inline AVX2 uint64_t
 bits_of(__m256i low, __m256i high)
@@ -95,6 +95,26 @@ nbmf_words_scan_avx2(uint8_t *buf, size_t blocks, NbmfCarry carry, uint16_t *mar
 		_mm256_storeu_si256(at + 1, lower(v1));
 	}
 	return n;
+}
+
+/* The lowest bit of each of 64 numbers; full: which of them are not all ones */
+AVX2 uint64_t
+nbmf_bins_read_avx2(const uint64_t *least, uint64_t *full)
+{
+	uint64_t bits = 0;
+	uint64_t empty = 0;
+
+	for (unsigned i = 0; i < 64; i += 4)
+	{
+		__m256i v = _mm256_loadu_si256((const __m256i *) (least + i));
+		__m256i ones = _mm256_cmpeq_epi64(v, _mm256_set1_epi64x(-1));
+		__m256i lowest = _mm256_slli_epi64(v, 63);
+
+		bits |= (uint64_t) (unsigned) _mm256_movemask_pd(_mm256_castsi256_pd(lowest)) << i;
+		empty |= (uint64_t) (unsigned) _mm256_movemask_pd(_mm256_castsi256_pd(ones)) << i;
+	}
+	*full = ~empty;
+	return bits;
 }
 
 /* Eight numbers, negated where the bits of signs are 1 */

@@ -47,23 +47,28 @@ skip_space(Json *j)
 		j->p++;
 }
 
-/* Does any byte of w equal '"' or '\\'?  (SWAR test) */
-static inline bool
-word_ends_string(uint64_t w)
+/* The bytes of w that equal '"' or '\\': the lowest bit set is of the first (SWAR) */
+static inline uint64_t
+special_bytes(uint64_t w)
 {
 	const uint64_t ones = UINT64_C(0x0101010101010101);
 	uint64_t quote = w ^ (ones * '"');
 	uint64_t slash = w ^ (ones * '\\');
 
-	return ((((quote - ones) & ~quote) | ((slash - ones) & ~slash)) & (ones * 0x80)) != 0;
+	return (((quote - ones) & ~quote) | ((slash - ones) & ~slash)) & (ones * 0x80);
 }
 
 /* The first quote or backslash from p on, or the end */
 static inline const uint8_t *
 find_special(const uint8_t *p, const uint8_t *end)
 {
-	while (end - p >= 8 && !word_ends_string(nbmf_fp_load64(p)))
-		p += 8;
+	for (; end - p >= 8; p += 8)
+	{
+		uint64_t found = special_bytes(nbmf_fp_load64(p));
+
+		if (found != 0)
+			return p + __builtin_ctzll(found) / 8;
+	}
 	while (p < end && *p != '"' && *p != '\\')
 		p++;
 	return p;
@@ -159,6 +164,43 @@ unescape(const uint8_t **p, const uint8_t *end, uint8_t *dst)
 	return put_utf8((uint32_t) c, dst);
 }
 
+/* A string with escapes, as far as it is resolved */
+typedef struct Unescaped
+{
+	NbmfWords *words; /* NULL if it is a key */
+	uint64_t hash;
+	uint64_t len;
+	size_t n;
+	uint8_t buf[UNESCAPED];
+} Unescaped;
+
+static void
+flush_unescaped(Unescaped *u)
+{
+	u->hash = nbmf_fp_bytes(u->hash, u->buf, u->n);
+	if (u->words != NULL)
+		nbmf_words_feed(u->words, u->buf, u->n);
+	u->len += u->n;
+	u->n = 0;
+}
+
+static void
+add_unescaped(Unescaped *u, const uint8_t *p, size_t len)
+{
+	while (len > 0)
+	{
+		size_t n = UNESCAPED - u->n;
+
+		n = n < len ? n : len;
+		memcpy(u->buf + u->n, p, n);
+		u->n += n;
+		p += n;
+		len -= n;
+		if (u->n == UNESCAPED)
+			flush_unescaped(u);
+	}
+}
+
 /*
  * The hash of a string with escapes, which p is behind the quote of, and its
  * words as well if it is no key.  Ends at the closing quote.
@@ -166,33 +208,28 @@ unescape(const uint8_t **p, const uint8_t *end, uint8_t *dst)
 static uint64_t
 escaped_string(Json *j, const uint8_t *p, uint64_t h, bool key)
 {
-	uint8_t buf[UNESCAPED + 4];
-	size_t n = 0;
-	uint64_t len = 0;
+	Unescaped u;
 
+	u.words = key ? NULL : &j->words;
+	u.hash = h;
+	u.len = 0;
+	u.n = 0;
 	for (;;)
 	{
-		if (p < j->end && *p == '\\')
-			n += unescape(&p, j->end, buf + n);
-		else if (p < j->end && *p != '"')
-			buf[n++] = *p++;
-		if (n >= UNESCAPED || p == j->end || *p == '"')
-		{
-			bool last = p == j->end || *p == '"';
-			size_t whole = last || n < UNESCAPED ? n : UNESCAPED;
+		const uint8_t *special = find_special(p, j->end);
+		uint8_t c[4];
+		size_t n;
 
-			h = nbmf_fp_bytes(h, buf, whole);
-			if (!key)
-				nbmf_words_feed(&j->words, buf, whole);
-			len += whole;
-			n -= whole;
-			memmove(buf, buf + whole, n);
-			if (last && n == 0)
-				break;
-		}
+		add_unescaped(&u, p, (size_t) (special - p));
+		p = special;
+		if (p == j->end || *p == '"')
+			break;
+		n = unescape(&p, j->end, c);
+		add_unescaped(&u, c, n);
 	}
+	flush_unescaped(&u);
 	j->p = p;
-	return nbmf_fp_mix(h ^ len, NBMF_FP_P5);
+	return nbmf_fp_mix(u.hash ^ u.len, NBMF_FP_P5);
 }
 
 static inline void
@@ -211,17 +248,26 @@ add_string(Json *j)
 	size_t len = (size_t) (special - start);
 	uint64_t h;
 
-	if (!key)
-		nbmf_words_begin(&j->words, j->out, false, j->path);
+	bool words = false;
+
 	if (special < j->end && *special == '"')
 	{
 		h = nbmf_fp_string(key ? OF_KEY : OF_STRING, start, len);
 		j->p = special;
-		if (!key && len > 1)
+		words = !key && !nbmf_is_single_word(start, len);
+		if (words)
+		{
+			nbmf_words_begin(&j->words, j->out, false, j->path);
 			nbmf_words_feed(&j->words, start, len);
+		}
 	}
 	else
+	{
+		words = !key;
+		if (words)
+			nbmf_words_begin(&j->words, j->out, false, j->path);
 		h = escaped_string(j, start, key ? OF_KEY : OF_STRING, key);
+	}
 
 	if (j->p == j->end)
 		return false;
@@ -232,7 +278,7 @@ add_string(Json *j)
 	else
 	{
 		/* the feature of a single word would be that of the leaf again */
-		if (j->words.len > 0 && nbmf_words_end(&j->words) == 1)
+		if (words && nbmf_words_end(&j->words) == 1)
 			j->out->count--;
 		leaf(j, h);
 	}
@@ -344,7 +390,6 @@ nbmf_json_features(NbmfFeatures *out, const uint8_t *p, size_t len)
 	j.depth = 0;
 	j.key = false;
 	j.path = NBMF_FP_P5;
-	j.words.len = 0;
 
 	do
 		skip_space(&j);

@@ -102,21 +102,75 @@ word_hash(const uint8_t *p, size_t len)
 	return nbmf_fp_mix(h, NBMF_FP_P5);
 }
 
-static inline void
-add_word(NbmfWords *words, const uint8_t *p, size_t len)
+/* Is this surely not more than one word?  Looks no further than it needs to. */
+bool
+nbmf_is_single_word(const uint8_t *p, size_t len)
 {
-	uint64_t h = word_hash(p, len);
-	uint64_t pair = words->one_back ^ h;
+	if (len > NBMF_WORD_MAX)
+		return false;
+	for (size_t i = 0; i < len; i++)
+		if (byte_class[p[i]] != PART)
+			return false;
+	return true;
+}
 
-	/* the first word makes a pair with what stands before the text */
-	if (words->pairs || words->count == 0)
-		nbmf_feature(words->out, pair);
-	if (words->count >= 2)
-		nbmf_feature(words->out, words->two_back ^ pair);
-	words->two_back = words->one_next;
-	words->one_back = h * NBMF_FP_P2;
-	words->one_next = h * NBMF_FP_P3;
-	words->count++;
+/* The words between count marks */
+static void
+add_marked(NbmfWords *words, size_t count)
+{
+	NbmfFeatures *out = words->out;
+	const uint8_t *buf = words->buf;
+	uint64_t one_back = words->one_back;
+	uint64_t one_next = words->one_next;
+	uint64_t two_back = words->two_back;
+	bool both = words->pairs && words->count >= 2;
+	size_t n = out->count;
+
+	for (size_t i = 0; i < count; i += 2)
+	{
+		size_t start = words->marks[i];
+		size_t left = words->marks[i + 1] - start;
+
+		do
+		{
+			size_t len = left < NBMF_WORD_MAX ? left : NBMF_WORD_MAX;
+			uint64_t h = word_hash(buf + start, len);
+			uint64_t pair = one_back ^ h;
+
+			if (n > NBMF_FEATURES_MAX - 2)
+			{
+				out->count = n;
+				nbmf_features_flush(out);
+				n = 0;
+			}
+			if (both)
+			{
+				out->waiting[n] = nbmf_fp_mix(pair, NBMF_FP_P4);
+				out->waiting[n + 1] = nbmf_fp_mix(two_back ^ pair, NBMF_FP_P4);
+				n += 2;
+			}
+			else
+			{
+				/* the first word makes a pair with what stands before the text */
+				if (words->pairs || words->count == 0)
+					out->waiting[n++] = nbmf_fp_mix(pair, NBMF_FP_P4);
+				if (words->count >= 2)
+					out->waiting[n++] = nbmf_fp_mix(two_back ^ pair, NBMF_FP_P4);
+				else
+					words->count++;
+				both = words->pairs && words->count >= 2;
+			}
+			two_back = one_next;
+			one_back = h * NBMF_FP_P2;
+			one_next = h * NBMF_FP_P3;
+			start += len;
+			left -= len;
+		} while (left > 0);
+	}
+	out->count = n;
+	words->one_back = one_back;
+	words->one_next = one_next;
+	words->two_back = two_back;
 }
 
 /*
@@ -150,19 +204,18 @@ add_words(NbmfWords *words, bool final)
 	n = scan(words, blocks);
 	if (n % 2 != 0)
 		words->marks[n++] = (uint16_t) words->len; /* ends with the last block */
-
-	for (size_t i = 0; i < n; i += 2)
+	if (!final && n > 0 && words->marks[n - 1] == words->len)
 	{
-		size_t start = words->marks[i];
-		size_t end = words->marks[i + 1];
+		/* leave the word, or what is left of it when it is cut */
+		size_t start = words->marks[n - 2];
 
-		for (; end - start > NBMF_WORD_MAX; start += NBMF_WORD_MAX)
-			add_word(words, words->buf + start, NBMF_WORD_MAX);
-		if (end == words->len && !final)
-			keep = start;
+		keep = start + (words->len - start - 1) / NBMF_WORD_MAX * NBMF_WORD_MAX;
+		if (keep > start)
+			words->marks[n - 1] = (uint16_t) keep;
 		else
-			add_word(words, words->buf + start, end - start);
+			n -= 2;
 	}
+	add_marked(words, n);
 
 	if (!final)
 	{
@@ -194,9 +247,9 @@ nbmf_words_feed(NbmfWords *words, const uint8_t *p, size_t len)
 }
 
 /*
- * No more text.  Returns how many words there were.
+ * No more text.  Returns how many words there were, or 2 if there were more.
  */
-uint64_t
+unsigned
 nbmf_words_end(NbmfWords *words)
 {
 	add_words(words, true);
