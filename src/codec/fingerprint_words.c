@@ -91,6 +91,17 @@ carry_at(const uint8_t *buf, size_t at)
 	return carry;
 }
 
+/* The first bytes of 8 */
+static const uint64_t first_bytes[9] = {0,
+										UINT64_C(0xFF),
+										UINT64_C(0xFFFF),
+										UINT64_C(0xFFFFFF),
+										UINT64_C(0xFFFFFFFF),
+										UINT64_C(0xFFFFFFFFFF),
+										UINT64_C(0xFFFFFFFFFFFF),
+										UINT64_C(0xFFFFFFFFFFFFFF),
+										~UINT64_C(0)};
+
 static inline uint64_t
 word_hash(const uint8_t *p, size_t len)
 {
@@ -98,7 +109,7 @@ word_hash(const uint8_t *p, size_t len)
 
 	for (; len > 8; p += 8, len -= 8)
 		h = nbmf_fp_mix(h ^ nbmf_fp_load64(p), NBMF_FP_P1);
-	h = nbmf_fp_mix(h ^ (nbmf_fp_load64(p) & (~UINT64_C(0) >> (64 - 8 * len))), NBMF_FP_P1);
+	h = nbmf_fp_mix(h ^ (nbmf_fp_load64(p) & first_bytes[len]), NBMF_FP_P1);
 	return nbmf_fp_mix(h, NBMF_FP_P5);
 }
 
@@ -114,63 +125,85 @@ nbmf_is_single_word(const uint8_t *p, size_t len)
 	return true;
 }
 
-/* The words between count marks */
+/* One word, with what is different at the start of a text and in JSON */
 static void
-add_marked(NbmfWords *words, size_t count)
+add_word(NbmfWords *words, const uint8_t *p, size_t len)
 {
-	NbmfFeatures *out = words->out;
+	uint64_t h = word_hash(p, len);
+	uint64_t pair = words->one_back ^ h;
+
+	/* the first word makes a pair with what stands before the text */
+	if (words->pairs || words->count == 0)
+		nbmf_feature(words->out, pair);
+	if (words->count >= 2)
+		nbmf_feature(words->out, words->two_back ^ pair);
+	else
+		words->count++;
+	words->two_back = words->one_next;
+	words->one_back = h * NBMF_FP_P2;
+	words->one_next = h * NBMF_FP_P3;
+}
+
+/*
+ * The same for words of a text from the third on, none of them too long: from
+ * marks up to last.  There is room for their features.
+ */
+static void
+add_plain_words(NbmfWords *words, const uint16_t *marks, const uint16_t *last)
+{
 	const uint8_t *buf = words->buf;
 	uint64_t one_back = words->one_back;
 	uint64_t one_next = words->one_next;
 	uint64_t two_back = words->two_back;
-	bool both = words->pairs && words->count >= 2;
-	size_t n = out->count;
+	uint64_t *to = words->out->waiting + words->out->count;
 
-	for (size_t i = 0; i < count; i += 2)
+	words->out->count += (size_t) (last - marks);
+	for (; marks < last; marks += 2, to += 2)
 	{
-		size_t start = words->marks[i];
-		size_t left = words->marks[i + 1] - start;
+		uint64_t h = word_hash(buf + marks[0], (size_t) (marks[1] - marks[0]));
+		uint64_t pair = one_back ^ h;
 
-		do
-		{
-			size_t len = left < NBMF_WORD_MAX ? left : NBMF_WORD_MAX;
-			uint64_t h = word_hash(buf + start, len);
-			uint64_t pair = one_back ^ h;
-
-			if (n > NBMF_FEATURES_MAX - 2)
-			{
-				out->count = n;
-				nbmf_features_flush(out);
-				n = 0;
-			}
-			if (both)
-			{
-				out->waiting[n] = nbmf_fp_mix(pair, NBMF_FP_P4);
-				out->waiting[n + 1] = nbmf_fp_mix(two_back ^ pair, NBMF_FP_P4);
-				n += 2;
-			}
-			else
-			{
-				/* the first word makes a pair with what stands before the text */
-				if (words->pairs || words->count == 0)
-					out->waiting[n++] = nbmf_fp_mix(pair, NBMF_FP_P4);
-				if (words->count >= 2)
-					out->waiting[n++] = nbmf_fp_mix(two_back ^ pair, NBMF_FP_P4);
-				else
-					words->count++;
-				both = words->pairs && words->count >= 2;
-			}
-			two_back = one_next;
-			one_back = h * NBMF_FP_P2;
-			one_next = h * NBMF_FP_P3;
-			start += len;
-			left -= len;
-		} while (left > 0);
+		to[0] = nbmf_fp_mix(pair, NBMF_FP_P4);
+		to[1] = nbmf_fp_mix(two_back ^ pair, NBMF_FP_P4);
+		two_back = one_next;
+		one_back = h * NBMF_FP_P2;
+		one_next = h * NBMF_FP_P3;
 	}
-	out->count = n;
 	words->one_back = one_back;
 	words->one_next = one_next;
 	words->two_back = two_back;
+}
+
+/* The words between count marks */
+static void
+add_marked(NbmfWords *words, size_t count, bool cut)
+{
+	const uint16_t *mark = words->marks;
+	const uint16_t *end = mark + count;
+
+	while (mark < end)
+	{
+		if (words->pairs && words->count >= 2 && !cut)
+		{
+			const uint16_t *last;
+
+			if (words->out->count > NBMF_FEATURES_MAX - 2)
+				nbmf_features_flush(words->out);
+			last = mark + (NBMF_FEATURES_MAX - words->out->count) / 2 * 2;
+			last = last < end ? last : end;
+			add_plain_words(words, mark, last);
+			mark = last;
+		}
+		else
+		{
+			size_t start = mark[0];
+
+			for (; mark[1] - start > NBMF_WORD_MAX; start += NBMF_WORD_MAX)
+				add_word(words, words->buf + start, NBMF_WORD_MAX);
+			add_word(words, words->buf + start, mark[1] - start);
+			mark += 2;
+		}
+	}
 }
 
 /*
@@ -189,6 +222,21 @@ nbmf_words_begin(NbmfWords *words, NbmfFeatures *out, bool pairs, uint64_t befor
 	words->one_back = before * NBMF_FP_P2;
 	words->one_next = 0;
 	words->two_back = 0;
+}
+
+/* Is any word longer than a word may be? */
+static bool
+has_long(const uint16_t *marks, size_t count)
+{
+	unsigned most = 0;
+
+	for (size_t i = 0; i < count; i += 2)
+	{
+		unsigned len = (unsigned) (marks[i + 1] - marks[i]);
+
+		most = len > most ? len : most;
+	}
+	return most > NBMF_WORD_MAX;
 }
 
 /* The words in the buffer; unless it is final, the last one stays if it may go on */
@@ -215,7 +263,7 @@ add_words(NbmfWords *words, bool final)
 		else
 			n -= 2;
 	}
-	add_marked(words, n);
+	add_marked(words, n, has_long(words->marks, n));
 
 	if (!final)
 	{
