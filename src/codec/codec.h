@@ -277,4 +277,24 @@ extern bool nbmf_hex_valid(const void *text, size_t len);
 /* Arrays and objects nested deeper than this are text, not JSON, to us. */
 #define NBMF_JSON_DEPTH_MAX 4096
 
+/*
+ * Fingerprint of a content: the more alike two contents, the fewer of their
+ * bits differ.  A function of kind and content alone; part of the format.
+ */
+typedef struct NbmfFingerprint
+{
+	uint64_t simhash; /* what the index searches */
+	uint64_t second;  /* as many bits again, of the same features */
+} NbmfFingerprint;
+
+/* fingerprint.c */
+extern void nbmf_fingerprint(NbmfKind kind, const void *content, size_t len, NbmfFingerprint *out);
+extern void nbmf_fingerprint_portable(NbmfKind kind, const void *content, size_t len,
+									  NbmfFingerprint *out);
+extern int nbmf_fingerprint_distance(uint64_t a, uint64_t b);
+
+/* similarity.c */
+extern double nbmf_similarity(NbmfKind kind, const void *a, size_t a_len, const void *b,
+							  size_t b_len);
+
 #endif /* NBMF_CODEC_H */
