@@ -108,7 +108,7 @@ code_escape(NeuralState *s, const NeuralImage *image, NeuralCoder *coder, bool d
 			for (unsigned i = 0; i < NEURAL_ESCAPE_CONTEXTS; i++)
 				hash[i] = neural_escape_half(hash[i], node & 15);
 		for (unsigned i = 0; i < NEURAL_ESCAPE_CONTEXTS; i++)
-			__builtin_prefetch(neural_escape_bucket(image, hash[i]));
+			neural_prefetch(neural_escape_bucket(image, hash[i]));
 		for (unsigned i = 0; i < NEURAL_ESCAPE_CONTEXTS; i++)
 			line[i] = neural_escape_line(image, hash[i]);
 		for (unsigned n = 0; n < 4; n++)
@@ -144,16 +144,16 @@ code_symbol(NeuralState *s, const NeuralImage *image, NeuralCoder *coder, bool d
 		if (coder_bit(coder, decode, d.symbol == y, neural_squash(d.logit)))
 			return d.symbol;
 		neural_find_slow(s, image);
-		neural_exclude(s, d.symbol);
+		neural_exclude(s, image, d.symbol);
 		guess = 1;
 	}
 	else
 		neural_find_slow(s, image);
-	for (; guess < GUESSES && neural_decide(s, image, guess, &d); guess++)
+	for (; guess < GUESSES && neural_decide(s, image, guess, false, &d); guess++)
 	{
 		if (coder_bit(coder, decode, d.symbol == y, neural_squash(d.logit)))
 			return d.symbol;
-		neural_exclude(s, d.symbol);
+		neural_exclude(s, image, d.symbol);
 	}
 	return code_escape(s, image, coder, decode, y);
 }

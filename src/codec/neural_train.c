@@ -71,10 +71,10 @@ typedef struct Trainer
 	NeuralState state;
 	Counts *table;
 	uint32_t table_bits;
-	Cell cells[3][NEURAL_EVIDENCE][256];
+	Cell cells[3][NEURAL_INPUTS][256];
 	int32_t *fine;     /* weights, in the order of the image */
 	Node (*nodes)[16]; /* of the escape's lines */
-	uint64_t (*pending)[NEURAL_CONTEXTS];
+	uint64_t (*pending)[NEURAL_INPUTS];
 	uint8_t *pending_symbol;
 	uint8_t *pending_slow;
 	size_t pending_count;
@@ -187,22 +187,23 @@ levels_of(const Trainer *t, const Counts *c)
 
 /* What neural_find does with slots */
 static void
-look_up(Trainer *t, unsigned from, unsigned to)
+look_up(Trainer *t, uint32_t contexts)
 {
 	NeuralState *s = &t->state;
 
-	for (unsigned i = from; i < to; i++)
-		__builtin_prefetch(t->table +
-						   ((s->hash[i] >> (64 - t->table_bits)) & ~(uint64_t) (GROUP - 1)));
-	for (unsigned i = from; i < to; i++)
+	for (uint32_t left = contexts; left != 0; left &= left - 1)
+		neural_prefetch(t->table + ((s->hash[neural_lowest(left)] >> (64 - t->table_bits)) &
+									~(uint64_t) (GROUP - 1)));
+	for (uint32_t left = contexts; left != 0; left &= left - 1)
 	{
+		unsigned i = neural_lowest(left);
 		const Counts *c = find_counts(t, s->hash[i], false);
+		uint32_t levels = c != NULL ? levels_of(t, c) : 0;
 
-		s->levels[i] = 0;
-		if (c == NULL)
-			continue;
-		s->levels[i] = (uint16_t) levels_of(t, c);
-		memcpy(s->symbols[i], c->symbol, 3);
+		if (levels == 0)
+			neural_clear(s, i);
+		else
+			neural_hear(s, t->image, i, c->symbol, levels);
 	}
 }
 
@@ -211,11 +212,11 @@ count_pending(Trainer *t)
 {
 	for (size_t i = 0; i < t->pending_count; i++)
 	{
-		unsigned contexts = t->pending_slow[i] ? NEURAL_CONTEXTS : NEURAL_FAST;
+		uint32_t left = t->pending_slow[i] ? NEURAL_FAST | NEURAL_SLOW : NEURAL_FAST;
 
-		for (unsigned k = 0; k < contexts; k++)
+		for (; left != 0; left &= left - 1)
 		{
-			Counts *c = find_counts(t, t->pending[i][k], true);
+			Counts *c = find_counts(t, t->pending[i][neural_lowest(left)], true);
 
 			if (c != NULL)
 				count_symbol(c, t->pending_symbol[i]);
@@ -254,12 +255,12 @@ learn(Trainer *t, const NeuralDecision *d, unsigned stage, bool bit)
 
 	for (unsigned k = 0; k < 3; k++)
 		move_weights(t, d->weights[k], d->x, error, FINE_MAX);
-	for (unsigned i = 0; i < NEURAL_EVIDENCE; i++)
+	for (unsigned i = 0; i < NEURAL_BIAS; i++)
 	{
 		Cell *cell;
 		int64_t move;
 
-		if (d->cell[i] < 0)
+		if (d->cell[i] == 0)
 			continue;
 		cell = &t->cells[stage][i][d->cell[i]];
 		move = ((int64_t) (bit ? CELL_ONE - 1 : 0) - cell->p) * t->step[cell->n];
@@ -387,7 +388,8 @@ learn_symbol(Trainer *t, uint8_t y)
 	s->excluded_count = 0;
 	learn_escape(t, y, 6, NEURAL_ESCAPE_CONTEXTS, false);
 	neural_hash_fast(s);
-	look_up(t, 0, NEURAL_FAST);
+	neural_hear_matches(s);
+	look_up(t, NEURAL_FAST);
 	if (neural_decide_fast(s, t->image, &d))
 	{
 		bool right = d.symbol == y;
@@ -397,26 +399,26 @@ learn_symbol(Trainer *t, uint8_t y)
 		if (taken && right)
 			return false;
 		neural_hash_slow(s);
-		look_up(t, NEURAL_FAST, NEURAL_CONTEXTS);
+		look_up(t, NEURAL_SLOW);
 		if (taken)
 		{
-			neural_exclude(s, d.symbol);
+			neural_exclude(s, t->image, d.symbol);
 			guess = 1;
 		}
 	}
 	else
 	{
 		neural_hash_slow(s);
-		look_up(t, NEURAL_FAST, NEURAL_CONTEXTS);
+		look_up(t, NEURAL_SLOW);
 	}
-	for (; guess < GUESSES && neural_decide(s, t->image, guess, &d); guess++)
+	for (; guess < GUESSES && neural_decide(s, t->image, guess, true, &d); guess++)
 	{
 		bool right = d.symbol == y;
 
 		learn(t, &d, guess == 0 ? STAGE_FIRST : STAGE_AGAIN, right);
 		if (right)
 			return true;
-		neural_exclude(s, d.symbol);
+		neural_exclude(s, t->image, d.symbol);
 	}
 	learn_escape(t, y, 0, 6, true);
 	return true;
@@ -468,20 +470,23 @@ start_values(Trainer *t)
 		t->level_of[n] = (uint8_t) nbmf_neural_level(n);
 	}
 	for (unsigned stage = 0; stage < 3; stage++)
-		for (unsigned i = 0; i < NEURAL_EVIDENCE; i++)
-			for (uint32_t c = 0; c < 256; c++)
+	{
+		for (unsigned i = 0; i < NEURAL_BIAS; i++)
+			for (uint32_t c = 1; c < 256; c++)
 			{
 				uint32_t n = nbmf_neural_level_value[c >> 4];
 				uint32_t rest = nbmf_neural_level_value[c & 15];
 				uint64_t v = (uint64_t) CELL_ONE * (100 * n + 2) / (100 * (n + rest) + 35);
 
-				if (i >= NEURAL_MATCH)
+				if (i < NEURAL_CONTEXT)
 					v = c & 1 ? CELL_ONE / 5 * 4 : CELL_ONE / 5;
 				if (v > CELL_ONE - CELL_ONE / 2000)
 					v = CELL_ONE - CELL_ONE / 2000;
 				t->cells[stage][i][c] = (Cell){(uint32_t) v, 0};
 				image->evidence[stage][i][c] = t->stretch[v >> 6];
 			}
+		image->evidence[stage][NEURAL_BIAS][0] = 256;
+	}
 	for (size_t i = 0; i < weights; i++)
 	{
 		unsigned input = i % NEURAL_INPUTS;
@@ -492,9 +497,9 @@ start_values(Trainer *t)
 		if (escape)
 			w = input < 6 ? 16000 : input < NEURAL_ESCAPE_CONTEXTS ? 5000 : 0;
 		else if (fast)
-			w = input < NEURAL_FAST ? 16384 : input == NEURAL_MATCH ? 9830 : 0;
-		else if (input < NEURAL_EVIDENCE)
-			w = input < NEURAL_MATCH ? 5461 : 4369;
+			w = NEURAL_FAST >> input & 1 ? 16384 : input == NEURAL_MATCH_LONG ? 9830 : 0;
+		else if (input < NEURAL_BIAS)
+			w = input >= NEURAL_CONTEXT ? 5461 : 4369;
 		t->fine[i] = w;
 		coarse[i] = (int16_t) (w >> FINE_SHIFT);
 	}
