@@ -128,8 +128,13 @@ nbmf_encode_row(PG_FUNCTION_ARGS)
 	if (class != NULL)
 	{
 		level = class->l1_level;
-		objects.dictionary = nbmf_objects_of_row(&attachment, row, tupdesc, class).dictionary;
+		objects = nbmf_objects_of_row(&attachment, row, tupdesc, class);
 	}
+
+	/* maintenance has been here: what it makes is not undone */
+	if (objects.model != 0 && frame.object == objects.model)
+		return PointerGetDatum(row);
+	objects.model = 0;
 	if (frame.object == 0)
 		deferred = nbmf_defer_take(&frame, objects.dictionary != 0);
 	if (frame.object == objects.dictionary && !deferred)
