@@ -434,16 +434,35 @@ train(Step *step)
 }
 
 /*
- * Begin a pass, or go on with the one that an earlier call has left.
+ * Begin a pass, or go on with the one that an earlier call has left, and write
+ * down who is at it, for others to see from the first batch on.
  */
 static void
-begin_pass(Step *step, Relation rel, const NbmfAttachment *attachment)
+begin_pass(Step *step)
 {
+	NbmfAttachment attachment;
+	Relation rel = open_target(step->target, RowExclusiveLock, &attachment);
 	NbmfPass *pass = &step->pass;
-	int64 settings = nbmf_settings_fingerprint(attachment->id);
+	int64 settings;
 
+	step->done = true;
+	if (rel == NULL)
+		return;
+	if (!RELKIND_HAS_TABLE_AM(rel->rd_rel->relkind) || !nbmf_attachment_is_known(&attachment))
+	{
+		relation_close(rel, NoLock);
+		return;
+	}
+	if (step->name == NULL)
+	{
+		nbmf_require_all_rows(rel, "nbmf.maintain()");
+		CheckCmdReplicaIdentity(rel, CMD_UPDATE);
+		step->name = MemoryContextStrdup(step->context, RelationGetRelationName(rel));
+	}
+
+	settings = nbmf_settings_fingerprint(attachment.id);
 	nbmf_pass_read(RelationGetRelid(rel), step->target->body, pass);
-	if (pass->attachment != attachment->id || pass->settings != settings ||
+	if (pass->attachment != attachment.id || pass->settings != settings ||
 		pass->filenode != rel->rd_rel->relfilenode)
 	{
 		pass->tried_before = 0;
@@ -459,11 +478,14 @@ begin_pass(Step *step, Relation rel, const NbmfAttachment *attachment)
 		pass->started_at = GetCurrentTimestamp();
 		memset(&pass->totals, 0, sizeof(pass->totals));
 	}
-	pass->attachment = attachment->id;
+	pass->attachment = attachment.id;
 	pass->settings = settings;
 	pass->filenode = rel->rd_rel->relfilenode;
 	pass->phase = NBMF_PHASE_REENCODING;
+	nbmf_pass_write(pass);
 	step->begun = true;
+	step->done = false;
+	relation_close(rel, NoLock);
 }
 
 /*
@@ -507,27 +529,23 @@ maintain_batch(Step *step)
 	NbmfTotals before = step->totals;
 	List *replacements;
 
-	step->done = true;
-	if (rel == NULL)
-		return;
-	if (!RELKIND_HAS_TABLE_AM(rel->rd_rel->relkind) || !nbmf_attachment_is_known(&attachment))
+	if (rel == NULL || !nbmf_attachment_is_known(&attachment))
 	{
-		relation_close(rel, NoLock);
+		step->done = true;
+		if (rel != NULL)
+			relation_close(rel, NoLock);
 		return;
-	}
-	if (step->name == NULL)
-	{
-		nbmf_require_all_rows(rel, "nbmf.maintain()");
-		CheckCmdReplicaIdentity(rel, CMD_UPDATE);
-		step->name = MemoryContextStrdup(step->context, RelationGetRelationName(rel));
 	}
 
 	/* rows may have moved to where the pass has been already */
-	if (!step->begun || step->pass.filenode != rel->rd_rel->relfilenode)
-		begin_pass(step, rel, &attachment);
+	if (step->pass.attachment != attachment.id || step->pass.filenode != rel->rd_rel->relfilenode)
+	{
+		step->begun = false;
+		relation_close(rel, NoLock);
+		return;
+	}
 	step->attachment = attachment.id;
 	step->trained_before = nbmf_use_trained_before(attachment.id);
-	step->done = false;
 
 	if (step->pass.next_block < step->pass.blocks)
 	{
@@ -547,17 +565,26 @@ maintain_batch(Step *step)
 }
 
 /*
- * Write down what dictionaries have done for new values.
+ * Write down what dictionaries have done for new values, unless the column has
+ * been detached meanwhile: nobody would ever forget it again.
  */
 static void
 store_uses(Step *step)
 {
+	NbmfAttachment attachment;
+	Relation rel = open_target(step->target, AccessShareLock, &attachment);
 	HASH_SEQ_STATUS scan;
 	NbmfUse *use;
 
-	hash_seq_init(&scan, step->uses);
-	while ((use = hash_seq_search(&scan)) != NULL)
-		nbmf_use_add(step->attachment, use);
+	if (rel == NULL)
+		return;
+	if (attachment.id == step->attachment)
+	{
+		hash_seq_init(&scan, step->uses);
+		while ((use = hash_seq_search(&scan)) != NULL)
+			nbmf_use_add(step->attachment, use);
+	}
+	relation_close(rel, NoLock);
 }
 
 /*
@@ -639,7 +666,10 @@ work_through(Step *step, TimestampTz deadline, bool strict)
 			in_time = false;
 			break;
 		}
-		ok = run_step(maintain_batch, step, strict);
+		if (!step->begun)
+			ok = run_step(begin_pass, step, strict);
+		if (ok && !step->done)
+			ok = run_step(maintain_batch, step, strict);
 		throttle(wal_start, started);
 	}
 	if (ok && hash_get_num_entries(step->uses) > 0)

@@ -233,8 +233,12 @@ nbmf_row_precedes(HeapTuple row, uint64 horizon)
 	TransactionId xmin = HeapTupleHeaderGetRawXmin(row->t_data);
 	uint64 next = U64FromFullTransactionId(ReadNextFullTransactionId());
 
-	return horizon != 0 && next - horizon < XID_HALF_RANGE && TransactionIdIsNormal(xmin) &&
-		   TransactionIdPrecedes(xmin, (TransactionId) horizon);
+	if (horizon == 0 || next - horizon >= XID_HALF_RANGE || !TransactionIdIsNormal(xmin))
+		return false;
+
+	/* what seems to be of the future is of a past more than half a range away */
+	return TransactionIdPrecedes(xmin, (TransactionId) horizon) ||
+		   TransactionIdFollowsOrEquals(xmin, (TransactionId) next);
 }
 
 /*
@@ -287,23 +291,28 @@ nbmf_pass_forget_dropped(void)
 {
 	Relation rel = open_pass(RowExclusiveLock);
 	TupleDesc tupdesc = RelationGetDescr(rel);
-	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
+	SysScanDesc scan;
 	HeapTuple tuple;
+	LOCKTAG tag;
 
+	/* another session may be at the same; then it is done there */
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, RelationGetRelid(rel), InvalidOid, 0);
+	if (LockAcquire(&tag, ExclusiveLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
+	{
+		table_close(rel, RowExclusiveLock);
+		return;
+	}
+
+	/* with the lock, so that it sees what others have deleted before */
+	scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		bool isnull;
 		Oid relid = DatumGetObjectId(heap_getattr(tuple, Anum_pass_relation, tupdesc, &isnull));
 		int32 attachment =
 			DatumGetInt32(heap_getattr(tuple, Anum_pass_attachment, tupdesc, &isnull));
-		LOCKTAG tag;
 
 		if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
-			continue;
-
-		/* another session may be at the same; then it is done there */
-		SET_LOCKTAG_OBJECT(tag, MyDatabaseId, RelationGetRelid(rel), relid, 0);
-		if (LockAcquire(&tag, ExclusiveLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
 			continue;
 		CatalogTupleDelete(rel, &tuple->t_self);
 		if (attachment != 0 && !has_trigger(attachment))
