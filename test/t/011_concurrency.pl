@@ -2,7 +2,7 @@
 # nobody waits for them, nobody gets an error from them, and no value that
 # somebody has changed is put back.
 #
-# NBMF_SOAK_SECONDS is how long the part with pgbench takes, 20 if not set.
+# NBMF_SOAK_SECONDS is how long the part with pgbench takes, 60 if not set.
 use strict;
 use warnings FATAL => 'all';
 
@@ -17,7 +17,7 @@ my $node = new_node('main',
 	  . "restart_after_crash = on\ndeadlock_timeout = 200ms\n"
 	  . "client_min_messages = warning\nmax_wal_size = 4GB\n");
 my $records = 1000;
-my $seconds = $ENV{NBMF_SOAK_SECONDS} || 20;
+my $seconds = $ENV{NBMF_SOAK_SECONDS} || 60;
 my $timeout = $PostgreSQL::Test::Utils::timeout_default;
 
 $node->start;
