@@ -37,7 +37,7 @@ $node->safe_psql(
 	GRANT SELECT ON stop TO PUBLIC;
 	CREATE FUNCTION pause(tab text, place int) RETURNS boolean LANGUAGE plpgsql AS $$
 	BEGIN
-		IF current_setting('session_replication_role') = 'replica' 
+		IF current_setting('session_replication_role') = 'replica'
 			AND (tab, place) = (SELECT s.tab, s.n FROM public.stop s) THEN
 			PERFORM pg_advisory_lock_shared(42);
 			PERFORM pg_advisory_unlock_shared(42);

@@ -122,8 +122,18 @@ is(wrong('postgres', @tables), '', 'other database: and those of the first');
 # even if it is a copy
 $node->safe_psql('postgres', 'CREATE DATABASE copied TEMPLATE other');
 is(wrong('copied', @tables[ 0 .. 2 ]), '', 'copied database: values are right');
+make_table('other', 't4', 3);
+make_table('copied', 't4', 9);
+is( $node->safe_psql('copied', q{SELECT max(id), 'nbmf.object'::regclass::oid FROM nbmf.object}),
+	$node->safe_psql('other', q{SELECT 4, 'nbmf.object'::regclass::oid}),
+	'copied database: the next id is the same');
+is(wrong($_, 't4'), '', "copied database: but not the dictionary: $_") foreach ('other', 'copied', 'other');
+
+# (nor was it when they were written: what is digested wrong reads back right)
+$node->restart;
+is(wrong($_, 't4'), '', "copied database: after a restart: $_") foreach ('copied', 'other', 'copied');
 $node->safe_psql('copied', q{
-	DROP TABLE t1, t2, t3;
+	DROP TABLE t1, t2, t3, t4;
 	DROP EXTENSION nbmf;
 	CREATE EXTENSION nbmf});
 make_table('copied', 't1', 5);
@@ -135,7 +145,7 @@ my @sessions = map { open_session($node, 'other') } (1, 2);
 foreach my $round (1 .. 3)
 {
 	ask($_, q{SELECT count(*) FROM t1 WHERE body::text = oracle}) foreach @sessions;
-	$node->safe_psql('other', 'DROP TABLE t1; DROP TABLE IF EXISTS t2, t3; DROP EXTENSION nbmf; CREATE EXTENSION nbmf');
+	$node->safe_psql('other', 'DROP TABLE t1; DROP TABLE IF EXISTS t2, t3, t4; DROP EXTENSION nbmf; CREATE EXTENSION nbmf');
 	make_table('other', 't1', 2 * $round);
 	is( ask($sessions[ $round % 2 ], q{
 			UPDATE t1 SET body = oracle WHERE n % 2 = 0;
@@ -145,6 +155,9 @@ foreach my $round (1 .. 3)
 		$records, "created again, round $round: in the other session, too");
 }
 close_session($_) foreach @sessions;
+$node->restart;
+is(wrong('other', 't1'), '', 'created again: values are right after a restart');
+is(wrong('postgres', @tables), '', 'and so are those of the first database');
 
 #
 # Less room than there are dictionaries
