@@ -418,7 +418,7 @@ nbmf_dict_free(NbmfDict *dict)
 }
 
 /*
- * Give back a compression context that one long document or high level has
+ * Give back a compression context, or room to try the neural codec, that one long document or high level has
  * blown up beyond limit bytes; it is created again when next needed.
  */
 void
@@ -429,6 +429,12 @@ nbmf_workspace_trim(NbmfWorkspace *ws, size_t limit)
 		ZSTD_freeCCtx(ws->cctx);
 		ws->cctx = NULL;
 	}
+	if (ws->neural_room > limit)
+	{
+		free(ws->neural);
+		ws->neural = NULL;
+		ws->neural_room = 0;
+	}
 }
 
 void
@@ -437,5 +443,6 @@ nbmf_workspace_free(NbmfWorkspace *ws)
 	ZSTD_freeCCtx(ws->cctx);
 	ZSTD_freeDCtx(ws->dctx);
 	free(ws->block);
+	free(ws->neural);
 	memset(ws, 0, sizeof(*ws));
 }

@@ -135,14 +135,16 @@ static void
 check_encoding(const char *made, Size made_len, const NbmfDict *dict, const char *content, Size len)
 {
 	NbmfFrame frame;
+	NbmfObjects objects = {.dict = NULL};
 	NbmfStatus status;
 	char *decoded;
 
 	status = nbmf_frame_parse(made, made_len, made_len, &frame);
 	decoded = palloc(Max(len, 1));
+	if (frame.object != 0)
+		objects.dict = dict;
 	if (status == NBMF_OK)
-		status = nbmf_decode(&workspace, frame.object != 0 ? dict : NULL, made, made_len, decoded,
-							 len, &frame);
+		status = nbmf_decode(&workspace, &objects, made, made_len, decoded, len, &frame);
 	if (status != NBMF_OK || frame.raw_len != len || memcmp(decoded, content, len) != 0)
 		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR),
 						errmsg("nbmf value does not decode to what was encoded"),
@@ -336,7 +338,7 @@ static NbmfStatus
 try_decode(Nbmf *value, Size lead, NbmfFrame *frame, char **result)
 {
 	Size frame_len = VARSIZE_ANY_EXHDR(value);
-	const NbmfDict *dict = NULL;
+	NbmfObjects objects = {.dict = NULL};
 	NbmfStatsTimer timer;
 	NbmfStatus status;
 
@@ -344,14 +346,16 @@ try_decode(Nbmf *value, Size lead, NbmfFrame *frame, char **result)
 	status = nbmf_frame_parse(VARDATA_ANY(value), frame_len, frame_len, frame);
 	if (status == NBMF_OK && frame->object != 0)
 	{
-		dict = nbmf_dict_for_decode(frame->object);
-		if (dict == NULL)
+		/* no value has a model yet */
+		if (nbmf_codec_has_dict(frame->codec))
+			objects.dict = nbmf_dict_for_decode(frame->object);
+		if (objects.dict == NULL)
 			status = NBMF_ERR_OBJECT;
 	}
 	if (status == NBMF_OK)
 	{
 		*result = palloc(lead + frame->raw_len + 1);
-		status = nbmf_decode(&workspace, dict, VARDATA_ANY(value), frame_len, *result + lead,
+		status = nbmf_decode(&workspace, &objects, VARDATA_ANY(value), frame_len, *result + lead,
 							 frame->raw_len, frame);
 		if (status == NBMF_OK && !content_is_sound(frame, *result + lead))
 			status = NBMF_ERR_CONTENT;
