@@ -136,14 +136,14 @@ typedef struct NeuralState
 
 #define NEURAL_STATE_KEPT offsetof(NeuralState, pos)
 
-/* A thread's coder, for plain C and for AVX2 */
-typedef NbmfStatus (*NeuralEncode)(NeuralState *s, const NeuralImage *image, const uint8_t *content,
-								   size_t len, bool bounded, uint8_t *payload, size_t cap,
-								   size_t *payload_len);
-typedef NbmfStatus (*NeuralDecode)(NeuralState *s, const NeuralImage *image, const uint8_t *payload,
-								   size_t payload_len, bool bounded, uint8_t *content, size_t cap,
-								   size_t *len);
+/*
+ * The coder and the learner, for plain C and for AVX2
+ */
+struct NeuralTrainer;
+typedef void (*NeuralLearn)(struct NeuralTrainer *t, const uint8_t *content, size_t len);
 
+extern bool nbmf_neural_use_avx2(void);
+extern void nbmf_neural_learn_plain(struct NeuralTrainer *t, const uint8_t *content, size_t len);
 extern NbmfStatus nbmf_neural_encode_plain(NeuralState *s, const NeuralImage *image,
 										   const uint8_t *content, size_t len, bool bounded,
 										   uint8_t *payload, size_t cap, size_t *payload_len);
@@ -152,6 +152,7 @@ extern NbmfStatus nbmf_neural_decode_plain(NeuralState *s, const NeuralImage *im
 										   uint8_t *content, size_t cap, size_t *len);
 #if defined(__x86_64__) && defined(__GNUC__)
 #define NBMF_NEURAL_HAVE_AVX2
+extern void nbmf_neural_learn_avx2(struct NeuralTrainer *t, const uint8_t *content, size_t len);
 extern NbmfStatus nbmf_neural_encode_avx2(NeuralState *s, const NeuralImage *image,
 										  const uint8_t *content, size_t len, bool bounded,
 										  uint8_t *payload, size_t cap, size_t *payload_len);

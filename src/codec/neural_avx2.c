@@ -14,6 +14,7 @@
 #pragma GCC target("avx2,bmi,bmi2")
 #endif
 #include "codec/neural_code.h"
+#include "codec/neural_learn.h"
 
 NbmfStatus
 nbmf_neural_encode_avx2(NeuralState *s, const NeuralImage *image, const uint8_t *content,
@@ -27,6 +28,12 @@ nbmf_neural_decode_avx2(NeuralState *s, const NeuralImage *image, const uint8_t 
 						size_t payload_len, bool bounded, uint8_t *content, size_t cap, size_t *len)
 {
 	return decode_document(s, image, payload, payload_len, bounded, content, cap, len);
+}
+
+void
+nbmf_neural_learn_avx2(struct NeuralTrainer *t, const uint8_t *content, size_t len)
+{
+	learn_document(t, content, len);
 }
 
 #ifdef __clang__

@@ -40,7 +40,7 @@
 #define GUESSES 3
 
 /* Different guesses that are weighed against each other */
-#define CANDIDATES          6
+#define CANDIDATES          3
 
 #define WEIGHT_SHIFT        12
 #define ESCAPE_WEIGHT_SHIFT 12

@@ -135,6 +135,7 @@ nbmf_model_for(uint32 id)
 	status = nbmf_model_memory(VARDATA_ANY(stored), VARSIZE_ANY_EXHDR(stored), &size);
 	if (status != NBMF_OK)
 		report_bad_model(id, status);
+	shared_model.image_len = size;
 	shared_model.image = share_image(id, stored, size);
 	if (shared_model.image != NULL)
 	{
@@ -151,6 +152,7 @@ nbmf_model_for(uint32 id)
 									   MCXT_ALLOC_HUGE);
 	entry->model.id = id;
 	entry->model.image = (void *) TYPEALIGN(IMAGE_ALIGN, (char *) entry + sizeof(ModelEntry));
+	entry->model.image_len = size;
 	entry->memory = size;
 	PG_TRY();
 	{

@@ -14,11 +14,11 @@
 #include "compat.h"
 
 /* Objects that values of one kind are encoded with; 0: none */
-typedef struct NbmfObjects
+typedef struct NbmfObjectIds
 {
 	uint32 dictionary;
 	uint32 model;
-} NbmfObjects;
+} NbmfObjectIds;
 
 /* nbmf_object.c */
 extern Oid nbmf_object_relation(void);

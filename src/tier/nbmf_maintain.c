@@ -257,7 +257,7 @@ tighten(Step *step, const NbmfAttachment *attachment, HeapTuple row, TupleDesc t
 {
 	bool tried = nbmf_row_precedes(row, step->pass.tried_before);
 	const NbmfClass *class;
-	NbmfObjects objects;
+	NbmfObjectIds objects;
 	NbmfTier tier = NBMF_TIER_L2;
 	NbmfFrame frame;
 	Size frame_len;

@@ -281,7 +281,7 @@ nbmf_documents_judge_model(const NbmfDocuments *documents, int level, const Nbmf
  */
 bytea *
 nbmf_documents_train_model(const NbmfDocuments *documents, int level, double table_bytes,
-						   NbmfObjects current, double *ratio)
+						   NbmfObjectIds current, double *ratio)
 {
 	const NbmfDict *dict = NULL;
 	bytea *payload = nbmf_documents_learn_model(documents);

@@ -149,7 +149,7 @@ sample_row(const NbmfAttachment *attachment, HTAB *parts, MemoryContext part_con
 	MemoryContextSwitchTo(old);
 	if (counting)
 	{
-		if (!frame.raw_len_known)
+		if (!frame.complete)
 			nbmf_value_whole_frame(datum, &frame);
 		part->seen_bytes += frame.raw_len;
 	}
@@ -290,7 +290,8 @@ static void
 train_model(const char *name, int32 attachment, const Part *part, const NbmfClass *class,
 			uint32 dictionary, double table_bytes)
 {
-	NbmfObjects current = nbmf_current_objects(attachment, NameStr(part->class_name), part->tenant);
+	NbmfObjectIds current =
+		nbmf_current_objects(attachment, NameStr(part->class_name), part->tenant);
 	double ratio = 0;
 	bytea *payload;
 	uint32 id;

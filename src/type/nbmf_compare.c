@@ -44,7 +44,7 @@ representation(NbmfKind kind)
 static bool
 headers_agree(const NbmfFrame *a, const NbmfFrame *b)
 {
-	if (a->raw_len_known && b->raw_len_known)
+	if (a->complete && b->complete)
 		return a->checksum == b->checksum && a->raw_len == b->raw_len;
 	return ((a->checksum ^ b->checksum) & 0xffff) == 0;
 }
@@ -203,7 +203,7 @@ compute_nbmf_stats(VacAttrStatsP stats, AnalyzeAttrFetchFunc fetch, int samplero
 		/* a damaged header is no reason to have no statistics */
 		if (nbmf_value_parse(datum, &frame, &frame_len) != NBMF_OK)
 			frame.checksum = 0;
-		else if (!frame.raw_len_known)
+		else if (!frame.complete)
 		{
 			/* not worth decoding: what is equal is encoded alike, as a rule */
 			Nbmf *value = DatumGetNbmfPP(datum);

@@ -108,6 +108,7 @@ stats_codec(const NbmfFrame *frame)
 			return NBMF_STATS_DICTIONARY;
 		case NBMF_CODEC_NEURAL:
 		case NBMF_CODEC_NEURAL_BASE:
+		case NBMF_CODEC_NEURAL_LONG:
 			return NBMF_STATS_NEURAL;
 		default:
 			return NBMF_STATS_PLAIN;
@@ -163,6 +164,7 @@ static void
 check_encoding(const char *made, Size made_len, const NbmfEncodeParams *params, const char *content,
 			   Size len)
 {
+	NbmfObjects objects = {.dict = params->dict, .model = params->model};
 	NbmfFrame frame;
 	NbmfStatus status;
 	char *decoded = NULL;
@@ -171,8 +173,9 @@ check_encoding(const char *made, Size made_len, const NbmfEncodeParams *params, 
 	if (status == NBMF_OK)
 	{
 		decoded = palloc(Max(frame.raw_len, 1));
-		status = nbmf_decode(&workspace, frame.object != 0 ? params->dict : NULL, params->model,
-							 made, made_len, decoded, frame.raw_len, &frame);
+		if (!nbmf_codec_has_dict(frame.codec))
+			objects.dict = NULL;
+		status = nbmf_decode(&workspace, &objects, made, made_len, decoded, frame.raw_len, &frame);
 	}
 	if (status != NBMF_OK || frame.raw_len != len || memcmp(decoded, content, len) != 0)
 		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR),
@@ -208,7 +211,7 @@ content_limit(NbmfKind kind)
 Nbmf *
 nbmf_value_make(NbmfKind kind, const char *content, Size len, int level)
 {
-	return nbmf_value_encode(kind, NBMF_TIER_L1, content, len, level, (NbmfObjects){0, 0});
+	return nbmf_value_encode(kind, NBMF_TIER_L1, content, len, level, (NbmfObjectIds){0, 0});
 }
 
 /*
@@ -240,7 +243,7 @@ store_content(NbmfKind kind, const char *content, Size len)
  */
 Nbmf *
 nbmf_value_encode(NbmfKind kind, NbmfTier tier, const char *content, Size len, int level,
-				  NbmfObjects objects)
+				  NbmfObjectIds objects)
 {
 	NbmfEncodeParams params = {.kind = kind,
 							   .tier = tier,
@@ -401,8 +404,7 @@ NbmfStatus
 nbmf_value_try_decode(Nbmf *value, Size lead, NbmfFrame *frame, char **result)
 {
 	Size frame_len = VARSIZE_ANY_EXHDR(value);
-	const NbmfDict *dict = NULL;
-	const NbmfModel *model = NULL;
+	NbmfObjects objects = {NULL, NULL};
 	NbmfStatsTimer timer;
 	NbmfStatus status;
 
@@ -410,17 +412,17 @@ nbmf_value_try_decode(Nbmf *value, Size lead, NbmfFrame *frame, char **result)
 	status = nbmf_frame_parse(VARDATA_ANY(value), frame_len, frame_len, frame);
 	if (status == NBMF_OK && frame->object != 0)
 	{
-		if (nbmf_codec_is_neural(frame->codec))
-			model = nbmf_model_for(frame->object);
+		if (nbmf_codec_has_model(frame->codec))
+			objects.model = nbmf_model_for(frame->object);
 		else
-			dict = nbmf_dict_for_decode(frame->object);
-		if (dict == NULL && model == NULL)
+			objects.dict = nbmf_dict_for_decode(frame->object);
+		if (objects.dict == NULL && objects.model == NULL)
 			status = NBMF_ERR_OBJECT;
 	}
 	if (status == NBMF_OK)
 	{
 		*result = palloc(lead + frame->raw_len + 1);
-		status = nbmf_decode(&workspace, dict, model, VARDATA_ANY(value), frame_len, *result + lead,
+		status = nbmf_decode(&workspace, &objects, VARDATA_ANY(value), frame_len, *result + lead,
 							 frame->raw_len, frame);
 		if (status == NBMF_OK && !content_is_sound(frame, *result + lead))
 			status = NBMF_ERR_CONTENT;
@@ -547,7 +549,7 @@ nbmf_value_whole_frame(Datum datum, NbmfFrame *frame)
 	Nbmf *value;
 
 	nbmf_value_frame(datum, frame);
-	if (frame->raw_len_known)
+	if (frame->complete)
 		return;
 	value = DatumGetNbmfPP(datum);
 	pfree(nbmf_value_decode(value, 0, frame));

@@ -26,7 +26,7 @@ typedef struct varlena Nbmf;
  */
 extern Nbmf *nbmf_value_make(NbmfKind kind, const char *content, Size len, int level);
 extern Nbmf *nbmf_value_encode(NbmfKind kind, NbmfTier tier, const char *content, Size len,
-							   int level, NbmfObjects objects);
+							   int level, NbmfObjectIds objects);
 extern Nbmf *nbmf_value_from_text(const char *text, Size len, int level);
 extern Nbmf *nbmf_value_from_floats(float4 *floats, int n, int level);
 extern Nbmf *nbmf_value_reencode(Nbmf *value, int level);

@@ -96,7 +96,7 @@ value_size(NbmfWorkspace *ws, const char *content, size_t len)
 		fail("out of memory");
 	if (nbmf_encode(ws, &params, content, len, frame, cap, &frame_len) != NBMF_OK)
 		fail("encoding failed");
-	if (nbmf_decode(ws, NULL, NULL, frame, frame_len, back, len, &header) != NBMF_OK ||
+	if (nbmf_decode(ws, NULL, frame, frame_len, back, len, &header) != NBMF_OK ||
 		header.raw_len != len || memcmp(back, content, len) != 0)
 		fail("decoding gave other content");
 	free(frame);

@@ -119,7 +119,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	if (status != NBMF_OK)
 	{
-		REQUIRE(nbmf_decode(&ws, NULL, NULL, data, size, NULL, 0, &other) == status);
+		REQUIRE(nbmf_decode(&ws, NULL, data, size, NULL, 0, &other) == status);
 		return 0;
 	}
 	check_header(&header, size);
@@ -134,9 +134,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	content = malloc(header.raw_len);
 	data = guarded_copy(data, size);
 	if (header.raw_len > 0)
-		REQUIRE(nbmf_decode(&ws, dict, NULL, data, size, content, header.raw_len - 1, &other) ==
-				NBMF_ERR_SPACE);
-	decoded = nbmf_decode(&ws, dict, NULL, data, size, content, header.raw_len, &other);
+		REQUIRE(nbmf_decode(&ws, &(NbmfObjects){.dict = dict}, data, size, content,
+							header.raw_len - 1, &other) == NBMF_ERR_SPACE);
+	decoded =
+		nbmf_decode(&ws, &(NbmfObjects){.dict = dict}, data, size, content, header.raw_len, &other);
 	REQUIRE(same_header(&header, &other));
 	REQUIRE(decoded == NBMF_OK || decoded == NBMF_ERR_PAYLOAD || decoded == NBMF_ERR_LENGTH ||
 			decoded == NBMF_ERR_CHECKSUM);

@@ -104,7 +104,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		exact = malloc(frame_len);
 		memcpy(exact, frame, frame_len);
 		decoded = malloc(len);
-		REQUIRE(nbmf_decode(&ws, NULL, NULL, exact, frame_len, decoded, len, &header) == NBMF_OK);
+		REQUIRE(nbmf_decode(&ws, NULL, exact, frame_len, decoded, len, &header) == NBMF_OK);
 		REQUIRE(header.raw_len == len && header.kind == params.kind && header.tier == params.tier);
 		REQUIRE(header.checksum == nbmf_checksum(content, len));
 		REQUIRE(len == 0 || memcmp(content, decoded, len) == 0);

@@ -41,7 +41,7 @@ count_decode(void)
 {
 	NbmfFrame header;
 
-	status = nbmf_decode(&ws, NULL, NULL, frame, frame_len, decoded, sizeof(decoded), &header);
+	status = nbmf_decode(&ws, NULL, frame, frame_len, decoded, sizeof(decoded), &header);
 }
 
 __attribute__((noinline)) void

@@ -126,7 +126,7 @@ check_entry(const Entry *e)
 	if (status == NBMF_OK)
 	{
 		content = exact_alloc(header.raw_len);
-		status = nbmf_decode(&ws, NULL, NULL, frame, frame_len, content, header.raw_len, &header);
+		status = nbmf_decode(&ws, NULL, frame, frame_len, content, header.raw_len, &header);
 		if (status == NBMF_OK && strcmp(e->status, "ok") == 0)
 			check_content(e, &header, content);
 		free(content);

@@ -349,7 +349,7 @@ write_frame(const char *dir, const char *name, NbmfStatus expected, const uint8_
 	status = nbmf_frame_parse(frame, frame_len, frame_len, &header);
 	content = exact_alloc(status == NBMF_OK ? header.raw_len : 1);
 	if (status == NBMF_OK)
-		status = nbmf_decode(&ws, NULL, NULL, frame, frame_len, content, header.raw_len, &header);
+		status = nbmf_decode(&ws, NULL, frame, frame_len, content, header.raw_len, &header);
 	if (status != expected)
 	{
 		fprintf(stderr, "%s: %s instead of %s\n", name, golden_status_name(status),

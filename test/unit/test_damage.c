@@ -105,8 +105,8 @@ decode(const uint8_t *frame, size_t frame_len, const Sample *s, NbmfFrame *heade
 	if (status != NBMF_OK)
 	{
 		/* a caller who does not parse first is told the same */
-		CHECK(nbmf_decode(&ws, NULL, NULL, frame, frame_len, NULL, 0, header) == status,
-			  "%s: status %d", s->name, (int) status);
+		CHECK(nbmf_decode(&ws, NULL, frame, frame_len, NULL, 0, header) == status, "%s: status %d",
+			  s->name, (int) status);
 		return status;
 	}
 	/* long declared lengths are possible, but would make the tests slow */
@@ -114,7 +114,7 @@ decode(const uint8_t *frame, size_t frame_len, const Sample *s, NbmfFrame *heade
 		return NBMF_ERR_LENGTH;
 	content = exact_alloc(header->raw_len);
 	frame = guarded_copy(frame, frame_len);
-	status = nbmf_decode(&ws, NULL, NULL, frame, frame_len, content, header->raw_len, header);
+	status = nbmf_decode(&ws, NULL, frame, frame_len, content, header->raw_len, header);
 	if (status == NBMF_OK)
 		*same = header->raw_len == s->raw_len &&
 				(s->raw_len == 0 || memcmp(content, s->content, s->raw_len) == 0);
@@ -300,7 +300,7 @@ decode_payload(NbmfCodec codec, const uint8_t *payload, size_t payload_len, cons
 
 	nbmf_frame_write_header(bytes, &frame);
 	memcpy(bytes + header_len, payload, payload_len);
-	status = nbmf_decode(&ws, NULL, NULL, guarded_copy(bytes, header_len + payload_len),
+	status = nbmf_decode(&ws, NULL, guarded_copy(bytes, header_len + payload_len),
 						 header_len + payload_len, content, len, &frame);
 	if (status == NBMF_OK)
 		CHECK(len == 0 || memcmp(content, text, len) == 0, "content");

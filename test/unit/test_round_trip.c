@@ -63,7 +63,7 @@ round_trip(const NbmfEncodeParams *params, const uint8_t *content, size_t len)
 	}
 
 	exact = exact_copy(frame, frame_len);
-	status = nbmf_decode(&ws, NULL, NULL, exact, frame_len, decoded, len, &header);
+	status = nbmf_decode(&ws, NULL, exact, frame_len, decoded, len, &header);
 	good = CHECK(status == NBMF_OK, "decoding %zu bytes of %zu at level %d, codec %d: status %d",
 				 frame_len, len, params->level, (int) header.codec, (int) status) &&
 		   CHECK(guard_intact(decoded + len), "decoding %zu bytes writes behind them", len) &&
@@ -334,8 +334,8 @@ documented_examples(void)
 		size_t frame_len = 0;
 		NbmfFrame header;
 
-		CHECK(nbmf_decode(&ws, NULL, NULL, cases[i].frame, cases[i].frame_len, content,
-						  sizeof(content), &header) == NBMF_OK &&
+		CHECK(nbmf_decode(&ws, NULL, cases[i].frame, cases[i].frame_len, content, sizeof(content),
+						  &header) == NBMF_OK &&
 				  header.kind == cases[i].kind && header.raw_len == cases[i].len &&
 				  memcmp(content, cases[i].content, cases[i].len) == 0,
 			  "decoding example %zu", i);
@@ -373,8 +373,8 @@ misaligned(void)
 							  &frame_len) == NBMF_OK,
 				  "offset %zu", shift);
 			memmove(frame + (shift * 5) % 16, frame + (shift * 3) % 16, frame_len);
-			CHECK(nbmf_decode(&ws, NULL, NULL, frame + (shift * 5) % 16, frame_len, decoded + shift,
-							  len, &header) == NBMF_OK &&
+			CHECK(nbmf_decode(&ws, NULL, frame + (shift * 5) % 16, frame_len, decoded + shift, len,
+							  &header) == NBMF_OK &&
 					  memcmp(decoded + shift, content + shift, len) == 0,
 				  "offset %zu", shift);
 			free(content);

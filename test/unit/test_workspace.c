@@ -138,7 +138,7 @@ works(NbmfWorkspace *ws, size_t len)
 
 	good = nbmf_encode(ws, &params, content, len, frame, nbmf_encode_bound(len), &frame_len) ==
 			   NBMF_OK &&
-		   nbmf_decode(ws, NULL, NULL, frame, frame_len, decoded, len, &header) == NBMF_OK &&
+		   nbmf_decode(ws, NULL, frame, frame_len, decoded, len, &header) == NBMF_OK &&
 		   header.codec != NBMF_CODEC_STORED && memcmp(decoded, content, len) == 0;
 	free(content);
 	free(decoded);
@@ -200,15 +200,14 @@ decode_space(void)
 			uint8_t *small = exact_alloc(cap);
 
 			memset(small, 0xa5, cap);
-			CHECK(nbmf_decode(&ws, NULL, NULL, frame, frame_len, small, cap, &header) ==
-					  NBMF_ERR_SPACE,
+			CHECK(nbmf_decode(&ws, NULL, frame, frame_len, small, cap, &header) == NBMF_ERR_SPACE,
 				  "%zu bytes in %zu", len, cap);
 			for (size_t i = 0; i < cap; i++)
 				if (!CHECK(small[i] == 0xa5, "room of %zu: byte %zu was written", cap, i))
 					break;
 			free(small);
 		}
-		CHECK(nbmf_decode(&ws, NULL, NULL, frame, frame_len, decoded, len, &header) == NBMF_OK &&
+		CHECK(nbmf_decode(&ws, NULL, frame, frame_len, decoded, len, &header) == NBMF_OK &&
 				  memcmp(decoded, content, len) == 0,
 			  "afterwards");
 		free(content);
@@ -369,7 +368,7 @@ no_memory(void)
 		{
 			nbmf_workspace_free(&ws);
 			allocations_left = failing;
-			status = nbmf_decode(&ws, NULL, NULL, frame, frame_len, decoded, len, &header);
+			status = nbmf_decode(&ws, NULL, frame, frame_len, decoded, len, &header);
 			allocations_left = -1;
 			CHECK(status == NBMF_ERR_MEMORY || status == NBMF_OK,
 				  "decode, call %d fails: status %d", failing, (int) status);
