@@ -222,7 +222,7 @@ static void
 add_neural(ReturnSetInfo *rsinfo, const Survey *survey, const NbmfDocuments *documents,
 		   bytea *dictionary)
 {
-	bytea *model = nbmf_documents_learn_model(documents);
+	bytea *model = nbmf_documents_learn_model(documents, survey->raw_bytes);
 	NbmfDict dict = {.id = NBMF_OBJECT_MAX};
 	double fixed;
 	NbmfModelJudgement judgement;
@@ -249,7 +249,7 @@ add_neural(ReturnSetInfo *rsinfo, const Survey *survey, const NbmfDocuments *doc
 	}
 	PG_END_TRY();
 	add_rung(rsinfo, "neural", survey, judgement.with, judgement.squares, judgement.count, fixed,
-			 judgement.seconds, "INSERT INTO nbmf.class (name, codec) VALUES (.., 'neural')");
+			 judgement.seconds, "UPDATE nbmf.class SET codec = 'neural' WHERE name = 'general'");
 }
 
 Datum

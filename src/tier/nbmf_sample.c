@@ -27,6 +27,9 @@
 #define MODEL_BYTES ((Size) 4 * 1024 * 1024)
 #define JUDGE_BYTES (1024.0 * 1024)
 
+/* A slot of a model takes about two bytes, stored */
+#define BYTES_PER_SLOT 64
+
 /*
  * What is tried: measured on chat, logs, records and notes, d = 6 was never
  * worse than 8 by more than 1 %, and the best segment size lay in this range.
@@ -205,13 +208,16 @@ nbmf_documents_train(const NbmfDocuments *documents, int level, double weight, u
 
 /*
  * A model learned from the training half, palloc'd; NULL if there is too little
- * to learn from.
+ * to learn from.  Of table_bytes of content a model saves some part, and it must
+ * save its own size first: a small table gets a small model, of the contexts that
+ * are seen most.
  */
 bytea *
-nbmf_documents_learn_model(const NbmfDocuments *documents)
+nbmf_documents_learn_model(const NbmfDocuments *documents, double table_bytes)
 {
 	NbmfSample train = {(const uint8 *) documents->half[0].data, documents->sizes[0], 0};
-	NbmfModelParams params = {.interrupted = nbmf_serve_interrupts};
+	NbmfModelParams params = {.slots = (size_t) Min(Max(table_bytes / BYTES_PER_SLOT, 1024), 1e6),
+							  .interrupted = nbmf_serve_interrupts};
 	Size bytes = 0;
 	void *stored;
 	size_t len;
@@ -284,7 +290,7 @@ nbmf_documents_train_model(const NbmfDocuments *documents, int level, double tab
 						   NbmfObjectIds current, double *ratio)
 {
 	const NbmfDict *dict = NULL;
-	bytea *payload = nbmf_documents_learn_model(documents);
+	bytea *payload = nbmf_documents_learn_model(documents, table_bytes);
 	NbmfModelJudgement judgement;
 	double weight;
 	double least;

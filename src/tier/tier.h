@@ -99,7 +99,7 @@ typedef struct NbmfModelJudgement
 	double seconds; /* of encoding and checking them with it */
 } NbmfModelJudgement;
 
-extern bytea *nbmf_documents_learn_model(const NbmfDocuments *documents);
+extern bytea *nbmf_documents_learn_model(const NbmfDocuments *documents, double table_bytes);
 extern void nbmf_documents_judge_model(const NbmfDocuments *documents, int level,
 									   const NbmfDict *dict, bytea *payload,
 									   NbmfModelJudgement *judgement);
