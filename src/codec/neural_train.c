@@ -56,8 +56,15 @@ start_values(NeuralTrainer *t)
 				uint32_t rest = nbmf_neural_level_value[c & 15];
 				uint64_t v = (uint64_t) CELL_ONE * (100 * n + 2) / (100 * (n + rest) + 35);
 
+				/* a match: the longer, the surer, until documents say otherwise */
 				if (i < NEURAL_CONTEXT)
-					v = c & 1 ? CELL_ONE / 5 * 4 : CELL_ONE / 5;
+				{
+					uint32_t bucket = c >> 1 & 31;
+
+					v = CELL_ONE / (bucket < 16 ? bucket + 4 : 16 * (bucket - 8));
+					if (c & 1)
+						v = CELL_ONE - v;
+				}
 				if (v > CELL_ONE - CELL_ONE / 2000)
 					v = CELL_ONE - CELL_ONE / 2000;
 				t->cells[stage][i][c] = (Cell){(uint32_t) v, 0};
@@ -75,7 +82,7 @@ start_values(NeuralTrainer *t)
 		if (escape)
 			w = input < 6 ? 16000 : input < NEURAL_ESCAPE_CONTEXTS ? 5000 : 0;
 		else if (fast)
-			w = NEURAL_FAST >> input & 1 ? 16384 : input == NEURAL_MATCH_LONG ? 9830 : 0;
+			w = NEURAL_FAST >> input & 1 ? 16384 : input == NEURAL_MATCH_LONG ? 19660 : 0;
 		else if (input < NEURAL_BIAS)
 			w = input >= NEURAL_CONTEXT ? 5461 : 4369;
 		t->fine[i] = w;
@@ -271,7 +278,7 @@ nbmf_model_train(const NbmfSample *sample, const NbmfModelParams *params, void *
 	for (size_t i = 0; i < sample->count && status == NBMF_OK; i++)
 	{
 		/* first big steps, then small ones */
-		t->rate = (int32_t) (40 / (1 + done / 100000));
+		t->rate = (int32_t) (16 / (1 + done / 300000));
 		if (t->rate < 2)
 			t->rate = 2;
 		learn_one(t, sample->bytes + done, sample->sizes[i]);
