@@ -12,7 +12,7 @@ SELECT nbmf.attach('turn', 'body', class => 'deep');
 CALL nbmf.maintain('turn');
 SELECT dictionaries, models, model_bytes > 10000 AS sized, model_ratio > 1.2 * ratio_at_training AS pays
 FROM nbmf.attached WHERE relation = 'turn'::regclass;
-SELECT kind, count(*) FROM nbmf.object GROUP BY kind ORDER BY kind;
+SELECT kind, count(*) FROM nbmf.object WHERE class = 'deep' GROUP BY kind ORDER BY kind;
 SELECT tier, codec ~ 'neural' AS neural, count(*) > 15000 AS most FROM turn, nbmf_info(body) GROUP BY 1, 2 ORDER BY count(*) DESC LIMIT 1;
 SELECT count(*) FROM turn WHERE body::text <> chat(n);
 SELECT * FROM nbmf_verify_table('turn', 'body');
@@ -82,37 +82,37 @@ SELECT * FROM nbmf_verify_table('turn', 'body');
 
 -- by age: only what is old enough, and what comes of age since
 INSERT INTO nbmf.class (name, l3_after) VALUES ('aging', '1 day');
-CREATE TABLE log (n int, at timestamp, body nbmf) WITH (autovacuum_enabled = off);
-INSERT INTO log SELECT n, now() - CASE WHEN n <= 8000 THEN interval '2 days' ELSE interval '23 hours' END, chat(n)
+CREATE TABLE aged (n int, at timestamp, body nbmf) WITH (autovacuum_enabled = off);
+INSERT INTO aged SELECT n, now() - CASE WHEN n <= 8000 THEN interval '2 days' ELSE interval '23 hours' END, chat(n)
     FROM generate_series(1, 16000) n;
-SELECT nbmf.attach('log', 'body', class => 'aging', age_by => 'at');
-CALL nbmf.maintain('log');
-SELECT n <= 8000 AS old, tier, codec ~ 'neural' AS neural, count(*) > 7500 AS most FROM log, nbmf_info(body) GROUP BY 1, 2, 3
+SELECT nbmf.attach('aged', 'body', class => 'aging', age_by => 'at');
+CALL nbmf.maintain('aged');
+SELECT n <= 8000 AS old, tier, codec ~ 'neural' AS neural, count(*) > 7500 AS most FROM aged, nbmf_info(body) GROUP BY 1, 2, 3
 HAVING count(*) > 1000 ORDER BY 1;
 SELECT pg_stat_nbmf_reset();
-CALL nbmf.maintain('log');
+CALL nbmf.maintain('aged');
 SELECT sum(values_decoded) < 1000 AS nothing_again FROM pg_stat_nbmf_codec;
 -- as if two hours had passed since the last pass
-UPDATE nbmf.pass SET tried_at = tried_at - interval '2 hours' WHERE relation = 'log'::regclass;
+UPDATE nbmf.pass SET tried_at = tried_at - interval '2 hours' WHERE relation = 'aged'::regclass;
 UPDATE nbmf.class SET l3_after = '22 hours' WHERE name = 'aging';
-CALL nbmf.maintain('log');
-SELECT tier, codec ~ 'neural' AS neural, count(*) > 15000 AS most FROM log, nbmf_info(body) GROUP BY 1, 2 ORDER BY count(*) DESC LIMIT 1;
-SELECT count(*) FROM log WHERE body::text <> chat(n);
+CALL nbmf.maintain('aged');
+SELECT tier, codec ~ 'neural' AS neural, count(*) > 15000 AS most FROM aged, nbmf_info(body) GROUP BY 1, 2 ORDER BY count(*) DESC LIMIT 1;
+SELECT count(*) FROM aged WHERE body::text <> chat(n);
 
 -- coming of age alone makes a value due
-DELETE FROM log WHERE n > 100;
-INSERT INTO log SELECT n, now() - interval '22 hours' + interval '4 seconds', chat(n) FROM generate_series(17001, 17100) n;
-CALL nbmf.maintain('log');
-SELECT count(*) FILTER (WHERE tier = 'L3') AS cold FROM log, nbmf_info(body) WHERE n > 17000;
+DELETE FROM aged WHERE n > 100;
+INSERT INTO aged SELECT n, now() - interval '22 hours' + interval '4 seconds', chat(n) FROM generate_series(17001, 17100) n;
+CALL nbmf.maintain('aged');
+SELECT count(*) FILTER (WHERE tier = 'L3') AS cold FROM aged, nbmf_info(body) WHERE n > 17000;
 SELECT pg_sleep(4.5);
-CALL nbmf.maintain('log');
-SELECT count(*) FILTER (WHERE tier = 'L3') > 90 AS cold FROM log, nbmf_info(body) WHERE n > 17000;
+CALL nbmf.maintain('aged');
+SELECT count(*) FILTER (WHERE tier = 'L3') > 90 AS cold FROM aged, nbmf_info(body) WHERE n > 17000;
 
 -- what it would save is known before
 CREATE TABLE plain AS SELECT chat(n) AS doc FROM generate_series(1, 8000) n;
 SELECT rung, seconds >= 0 AS timed, bytes_low <= bytes AND bytes <= bytes_high AS within, command FROM nbmf_estimate('plain', 'doc') WHERE rung = 'neural';
 
-DROP TABLE turn, elsewhere, other_care, log, plain;
+DROP TABLE turn, elsewhere, other_care, aged, plain;
 DELETE FROM nbmf.class WHERE name IN ('deep', 'aging');
 DROP FUNCTION chat;
 CALL nbmf.maintain();
