@@ -381,10 +381,14 @@ neural_lowest(uint32_t mask)
 NEURAL_INLINE unsigned
 neural_ones(uint32_t mask)
 {
+#ifdef NBMF_NEURAL_AVX2
+	return (unsigned) __builtin_popcount(mask);
+#else
 	mask = mask - (mask >> 1 & 0x5555);
 	mask = (mask & 0x3333) + (mask >> 2 & 0x3333);
 	mask = (mask + (mask >> 4)) & 0x0f0f;
 	return (mask + (mask >> 8)) & 31;
+#endif
 }
 
 /* Inputs whose byte is c, as bits */
@@ -443,7 +447,10 @@ neural_clear(NeuralState *s, unsigned i)
 	s->cell[0][i] = s->cell[1][i] = s->cell[2][i] = s->cell[3][i] = 0;
 }
 
-/* What a slot says: symbols and levels as they are stored */
+/*
+ * What a slot says: symbols and levels as they are stored.  The cells but the first
+ * are left for neural_set_cells, which the fast stage does without.
+ */
 NEURAL_INLINE void
 neural_hear(NeuralState *s, const NeuralImage *image, unsigned i, const uint8_t *symbols,
 			uint32_t levels)
@@ -452,9 +459,7 @@ neural_hear(NeuralState *s, const NeuralImage *image, unsigned i, const uint8_t 
 	s->symbol[1][i] = symbols[1];
 	s->symbol[2][i] = symbols[2];
 	s->levels[i] = (uint16_t) levels;
-	s->found |= 1u << i;
-	s->guessing |= (uint32_t) ((levels & 15) != 0) << i;
-	neural_set_cells(s, image, i);
+	s->cell[0][i] = (uint8_t) ((levels & 15) << 4 | image->rest[levels & 0xfff0]);
 }
 
 NEURAL_INLINE void
@@ -467,8 +472,8 @@ neural_prefetch(const void *at)
 #endif
 }
 
-/* Find a context's slot */
-NEURAL_INLINE void
+/* Find a context's slot; returns its levels, 0 where there is none */
+NEURAL_INLINE uint32_t
 neural_find(NeuralState *s, const NeuralImage *image, unsigned i)
 {
 	uint64_t hash = s->hash[i];
@@ -485,7 +490,7 @@ neural_find(NeuralState *s, const NeuralImage *image, unsigned i)
 	if (mask == 0)
 	{
 		neural_clear(s, i);
-		return;
+		return 0;
 	}
 	slot = neural_lowest(mask) >> 1;
 #else
@@ -500,12 +505,13 @@ neural_find(NeuralState *s, const NeuralImage *image, unsigned i)
 	if (slot == NEURAL_LINE_SLOTS)
 	{
 		neural_clear(s, i);
-		return;
+		return 0;
 	}
 #endif
 	line += NEURAL_LINE_CHECKS + NEURAL_SLOT_LEN * slot;
 	memcpy(&levels, line + 3, 2);
 	neural_hear(s, image, i, line, levels);
+	return levels;
 }
 
 NEURAL_INLINE uint32_t
@@ -541,24 +547,55 @@ neural_hear_matches(NeuralState *s)
 	}
 }
 
+/* Look for a context, and note in local variables what it says */
+#define NEURAL_ASK(i)                                        \
+	do                                                       \
+	{                                                        \
+		uint32_t levels_ = neural_find(s, image, i);         \
+		found |= (uint32_t) (levels_ != 0) << (i);           \
+		guessing |= (uint32_t) ((levels_ & 15) != 0) << (i); \
+	} while (0)
+
 NEURAL_INLINE void
 neural_find_fast(NeuralState *s, const NeuralImage *image)
 {
+	uint32_t found = 0;
+	uint32_t guessing = 0;
+
 	neural_hash_fast(s);
 	neural_prefetch(neural_line(image, s->hash[NEURAL_ORDER20]));
 	neural_prefetch(neural_line(image, s->hash[NEURAL_ORDER12]));
 	neural_prefetch(neural_line(image, s->hash[NEURAL_FIELD]));
 	neural_prefetch(neural_line(image, s->hash[NEURAL_ORDER6]));
 	neural_hear_matches(s);
-	neural_find(s, image, NEURAL_ORDER20);
-	neural_find(s, image, NEURAL_ORDER12);
-	neural_find(s, image, NEURAL_FIELD);
-	neural_find(s, image, NEURAL_ORDER6);
+	NEURAL_ASK(NEURAL_ORDER20);
+	NEURAL_ASK(NEURAL_ORDER12);
+	NEURAL_ASK(NEURAL_FIELD);
+	NEURAL_ASK(NEURAL_ORDER6);
+	s->found |= found;
+	s->guessing |= guessing;
+}
+
+/* The cells that the fast stage did without */
+NEURAL_INLINE void
+neural_complete_fast(NeuralState *s, const NeuralImage *image)
+{
+	if (s->found & 1u << NEURAL_ORDER20)
+		neural_set_cells(s, image, NEURAL_ORDER20);
+	if (s->found & 1u << NEURAL_ORDER12)
+		neural_set_cells(s, image, NEURAL_ORDER12);
+	if (s->found & 1u << NEURAL_FIELD)
+		neural_set_cells(s, image, NEURAL_FIELD);
+	if (s->found & 1u << NEURAL_ORDER6)
+		neural_set_cells(s, image, NEURAL_ORDER6);
 }
 
 NEURAL_INLINE void
 neural_find_slow(NeuralState *s, const NeuralImage *image)
 {
+	uint32_t found = 0;
+	uint32_t guessing = 0;
+
 	neural_hash_slow(s);
 	neural_prefetch(neural_line(image, s->hash[NEURAL_VALUES]));
 	neural_prefetch(neural_line(image, s->hash[NEURAL_ORDER8]));
@@ -569,16 +606,23 @@ neural_find_slow(NeuralState *s, const NeuralImage *image)
 	neural_prefetch(neural_line(image, s->hash[NEURAL_ORDER3]));
 	neural_prefetch(neural_line(image, s->hash[NEURAL_ORDER2]));
 	neural_prefetch(neural_line(image, s->hash[NEURAL_ORDER1]));
-	neural_find(s, image, NEURAL_VALUES);
-	neural_find(s, image, NEURAL_ORDER8);
-	neural_find(s, image, NEURAL_WORDS);
-	neural_find(s, image, NEURAL_ORDER5);
-	neural_find(s, image, NEURAL_ORDER4);
-	neural_find(s, image, NEURAL_PLACE);
-	neural_find(s, image, NEURAL_ORDER3);
-	neural_find(s, image, NEURAL_ORDER2);
-	neural_find(s, image, NEURAL_ORDER1);
+	neural_complete_fast(s, image);
+	NEURAL_ASK(NEURAL_VALUES);
+	NEURAL_ASK(NEURAL_ORDER8);
+	NEURAL_ASK(NEURAL_WORDS);
+	NEURAL_ASK(NEURAL_ORDER5);
+	NEURAL_ASK(NEURAL_ORDER4);
+	NEURAL_ASK(NEURAL_PLACE);
+	NEURAL_ASK(NEURAL_ORDER3);
+	NEURAL_ASK(NEURAL_ORDER2);
+	NEURAL_ASK(NEURAL_ORDER1);
+	for (uint32_t left = found; left != 0; left &= left - 1)
+		neural_set_cells(s, image, neural_lowest(left));
+	s->found |= found;
+	s->guessing |= guessing;
 }
+
+#undef NEURAL_ASK
 
 /*
  * The byte is not c: take c out of what every input says.  An input that has no
@@ -668,20 +712,12 @@ neural_shift(int32_t x, unsigned n)
 	return x >= 0 ? x >> n : ~(~x >> n);
 }
 
-NEURAL_INLINE void
-neural_fast_input(const NeuralState *s, const int16_t (*evidence)[256], NeuralDecision *d,
-				  unsigned i)
-{
-	d->cell[i] = s->cell[0][i];
-	d->x[i] = evidence[i][s->cell[0][i]];
-}
-
 /*
  * The fast stage: is every one of few contexts of the same mind?  Then d is the
  * decision whether they are right, and the answer true.
  */
 NEURAL_INLINE bool
-neural_decide_fast(const NeuralState *s, const NeuralImage *image, NeuralDecision *d)
+neural_decide_fast(const NeuralState *s, const NeuralImage *image, bool train, NeuralDecision *d)
 {
 	const int16_t(*evidence)[256] = image->evidence[STAGE_FAST];
 	uint32_t heard = s->guessing & (NEURAL_FAST | 1u << NEURAL_MATCH_LONG);
@@ -699,14 +735,38 @@ neural_decide_fast(const NeuralState *s, const NeuralImage *image, NeuralDecisio
 	match = 0;
 	if (heard & 1u << NEURAL_MATCH_LONG)
 		match = s->match_len[0] < 16 ? 1 : s->match_len[0] < 32 ? 2 : 3;
+#ifdef NBMF_NEURAL_AVX2
+	{
+		/* built in registers: many small stores would hold up the wide load */
+		__m128i x0 = _mm_setzero_si128();
+		__m128i x1 = _mm_setzero_si128();
+
+		x0 = _mm_insert_epi16(x0, evidence[NEURAL_MATCH_LONG][s->cell[0][NEURAL_MATCH_LONG]], 0);
+		x0 = _mm_insert_epi16(x0, evidence[NEURAL_ORDER20][s->cell[0][NEURAL_ORDER20]], 2);
+		x0 = _mm_insert_epi16(x0, evidence[NEURAL_ORDER12][s->cell[0][NEURAL_ORDER12]], 3);
+		x0 = _mm_insert_epi16(x0, evidence[NEURAL_ORDER6][s->cell[0][NEURAL_ORDER6]], 7);
+		x1 = _mm_insert_epi16(x1, evidence[NEURAL_FIELD][s->cell[0][NEURAL_FIELD]], 1);
+		x1 = _mm_insert_epi16(x1, evidence[NEURAL_BIAS][0], 7);
+		_mm256_storeu_si256((__m256i *) (void *) d->x, _mm256_set_m128i(x1, x0));
+	}
+#else
 	memset(d->x, 0, sizeof(d->x));
-	memset(d->cell, 0, sizeof(d->cell));
-	neural_fast_input(s, evidence, d, NEURAL_MATCH_LONG);
-	neural_fast_input(s, evidence, d, NEURAL_ORDER20);
-	neural_fast_input(s, evidence, d, NEURAL_ORDER12);
-	neural_fast_input(s, evidence, d, NEURAL_ORDER6);
-	neural_fast_input(s, evidence, d, NEURAL_FIELD);
+	d->x[NEURAL_MATCH_LONG] = evidence[NEURAL_MATCH_LONG][s->cell[0][NEURAL_MATCH_LONG]];
+	d->x[NEURAL_ORDER20] = evidence[NEURAL_ORDER20][s->cell[0][NEURAL_ORDER20]];
+	d->x[NEURAL_ORDER12] = evidence[NEURAL_ORDER12][s->cell[0][NEURAL_ORDER12]];
+	d->x[NEURAL_ORDER6] = evidence[NEURAL_ORDER6][s->cell[0][NEURAL_ORDER6]];
+	d->x[NEURAL_FIELD] = evidence[NEURAL_FIELD][s->cell[0][NEURAL_FIELD]];
 	d->x[NEURAL_BIAS] = evidence[NEURAL_BIAS][0];
+#endif
+	if (train)
+	{
+		memset(d->cell, 0, sizeof(d->cell));
+		d->cell[NEURAL_MATCH_LONG] = s->cell[0][NEURAL_MATCH_LONG];
+		d->cell[NEURAL_ORDER20] = s->cell[0][NEURAL_ORDER20];
+		d->cell[NEURAL_ORDER12] = s->cell[0][NEURAL_ORDER12];
+		d->cell[NEURAL_ORDER6] = s->cell[0][NEURAL_ORDER6];
+		d->cell[NEURAL_FIELD] = s->cell[0][NEURAL_FIELD];
+	}
 	d->weights[0] = image->fast_found[mask + 16 * match];
 	d->weights[1] =
 		image->fast_class[image->class_of[c] * 16 + image->class_of[s->recent[0] & 0xff]];
@@ -859,17 +919,40 @@ neural_escape_half(uint64_t hash, uint32_t high)
 	return neural_mix(hash, high + 1);
 }
 
-/* Line of an escape context, or NULL */
+/* Line of an escape context; all zeros where there is none */
 NEURAL_INLINE const int8_t *
 neural_escape_line(const NeuralImage *image, uint64_t hash)
 {
+	static const int8_t none[NEURAL_ESCAPE_LINE] = {0};
 	const int8_t *line = neural_escape_bucket(image, hash);
 	uint8_t check = neural_escape_check(hash);
 
 	for (unsigned i = 0; i < NEURAL_ESCAPE_WAYS; i++, line += NEURAL_ESCAPE_LINE)
 		if ((uint8_t) line[0] == check)
 			return line;
-	return NULL;
+	return none;
+}
+
+/* The logit of the next bit being 1, from a node of each line */
+NEURAL_INLINE int32_t
+neural_escape_logit(const NeuralImage *image, const int8_t *const *line, uint32_t at, uint32_t node,
+					int16_t *x)
+{
+#ifdef NBMF_NEURAL_AVX2
+	__m128i low = _mm_setr_epi16(line[0][at], line[1][at], line[2][at], line[3][at], line[4][at],
+								 line[5][at], line[6][at], line[7][at]);
+	__m128i high = _mm_setr_epi16(0, 0, 0, 0, 0, 0, 0, 256);
+
+	_Static_assert(NEURAL_ESCAPE_CONTEXTS == 8, "the lower half of a vector");
+	_mm256_storeu_si256((__m256i *) (void *) x,
+						_mm256_set_m128i(high, _mm_mullo_epi16(low, _mm_set1_epi16(ESCAPE_STEP))));
+#else
+	memset(x, 0, NEURAL_INPUTS * sizeof(*x));
+	for (unsigned i = 0; i < NEURAL_ESCAPE_CONTEXTS; i++)
+		x[i] = (int16_t) (line[i][at] * ESCAPE_STEP);
+	x[NEURAL_BIAS] = 256;
+#endif
+	return neural_shift(neural_dot1(x, image->escape_weights[node]), ESCAPE_WEIGHT_SHIFT);
 }
 
 #endif /* NBMF_NEURAL_CORE_H */

@@ -189,7 +189,12 @@ look_up(NeuralTrainer *t, uint32_t contexts)
 		if (levels == 0)
 			neural_clear(s, i);
 		else
+		{
 			neural_hear(s, t->image, i, c->symbol, levels);
+			neural_set_cells(s, t->image, i);
+			s->found |= 1u << i;
+			s->guessing |= (uint32_t) ((levels & 15) != 0) << i;
+		}
 	}
 }
 
@@ -330,15 +335,10 @@ learn_escape(NeuralTrainer *t, uint8_t y, unsigned from, unsigned to, bool weigh
 
 			if (weights)
 			{
-				int16_t x[NEURAL_INPUTS] = {0};
+				int16_t x[NEURAL_INPUTS];
+				int32_t logit = neural_escape_logit(t->image, seen, at, node, x);
 				const int16_t *w = t->image->escape_weights[node];
-				int32_t logit;
 
-				for (unsigned i = 0; i < NEURAL_ESCAPE_CONTEXTS; i++)
-					if (seen[i] != NULL)
-						x[i] = (int16_t) (seen[i][at] * ESCAPE_STEP);
-				x[NEURAL_BIAS] = 256;
-				logit = neural_shift(neural_dot1(x, w), ESCAPE_WEIGHT_SHIFT);
 				move_weights(t, w, x, (bit ? 65536 : 0) - (int32_t) neural_squash(logit),
 							 32767 << FINE_SHIFT);
 			}
@@ -376,7 +376,7 @@ learn_symbol(NeuralTrainer *t, uint8_t y)
 	neural_hash_fast(s);
 	neural_hear_matches(s);
 	look_up(t, NEURAL_FAST);
-	if (neural_decide_fast(s, t->image, &d))
+	if (neural_decide_fast(s, t->image, true, &d))
 	{
 		bool right = d.symbol == y;
 		bool taken = d.logit > FAST_LOGIT;
