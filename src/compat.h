@@ -29,8 +29,10 @@
 /* vacuum_delay_point() learned whether it is called by ANALYZE in 18 */
 #if PG_VERSION_NUM >= 180000
 #define nbmf_analyze_delay_point() vacuum_delay_point(true)
+#define nbmf_vacuum_delay_point()  vacuum_delay_point(false)
 #else
 #define nbmf_analyze_delay_point() vacuum_delay_point()
+#define nbmf_vacuum_delay_point()  vacuum_delay_point()
 #endif
 
 /* pg_noreturn, before the declaration, replaced pg_attribute_noreturn() in 18 */

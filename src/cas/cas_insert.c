@@ -1,0 +1,394 @@
+/*
+ * cas_insert.c
+ *		Putting rows into the tables of an nbmf_cas index.
+ *
+ * A row goes into one table after the other, each change atomic by itself.  A
+ * row in some tables only is one whose insertion has not ended, or never will:
+ * its heap tuple is visible to nobody else, and VACUUM removes what is there.
+ * An inserter that must see concurrent ones (EXCLUDE) looks after it has
+ * inserted, so of two of them the later one sees all of the other's entries.
+ */
+#include "postgres.h"
+
+#include "port/pg_bswap.h"
+#include "miscadmin.h"
+#include "utils/memutils.h"
+
+#include "cas/cas.h"
+#include "stats/stats.h"
+
+/* Split point of a bucket: values from this on go to the new one */
+static int
+compare_uint16(const void *a, const void *b)
+{
+	return (int) *(const uint16 *) a - (int) *(const uint16 *) b;
+}
+
+static uint16
+split_point(Page page, int table, const CasTail *tail)
+{
+	int n = nbmf_cas_count(page);
+	uint16 values[BLCKSZ / sizeof(uint64)];
+	int below = 0;
+	int above = 0;
+	uint16 middle;
+
+	for (int i = 0; i < n; i++)
+		values[i] = nbmf_cas_route(table, CasPageKeys(page)[i]);
+	qsort(values, n, sizeof(uint16), compare_uint16);
+	middle = n > 0 ? values[n / 2] : (uint16) ((tail->lo + tail->hi) / 2);
+	for (int i = 0; i < n; i++)
+	{
+		below += values[i] < middle;
+		above += values[i] > middle;
+	}
+
+	/* the middle value goes to the side that has less, if both sides stay */
+	if (middle == tail->lo || (below < above && middle < tail->hi))
+		return middle + 1;
+	return middle;
+}
+
+/*
+ * Move the upper part of a full bucket to a new one on its right.  The bucket
+ * is locked, holds several values, and is released.
+ */
+static void
+split_bucket(Relation index, Buffer buffer, int table, int scalars, bool building)
+{
+	Size size = nbmf_cas_payload_size(table, scalars);
+	Buffer new_buffer = nbmf_cas_new_buffer(index);
+	BlockNumber block = BufferGetBlockNumber(new_buffer);
+	CasChange change;
+	CasTail *tail;
+	CasTail *new_tail;
+	PageHeader header;
+	PageHeader new_header;
+	Page page;
+	Page new_page;
+	uint16 point;
+	uint16 hi;
+	int n;
+	int kept = 0;
+	int moved = 0;
+
+	nbmf_cas_change_begin(&change, index, building);
+	page = nbmf_cas_change_page(&change, buffer, false);
+	new_page = nbmf_cas_change_page(&change, new_buffer, true);
+	header = (PageHeader) page;
+	tail = CasPageTail(page);
+	point = split_point(page, table, tail);
+	hi = tail->hi;
+
+	nbmf_cas_page_init(new_page, CAS_PAGE_BUCKET, table);
+	new_header = (PageHeader) new_page;
+	new_tail = CasPageTail(new_page);
+	new_tail->lo = point;
+	new_tail->hi = hi;
+	new_tail->right = tail->right;
+	tail->hi = point - 1;
+	tail->right = block;
+
+	n = nbmf_cas_count(page);
+	for (int i = 0; i < n; i++)
+	{
+		uint64 key = CasPageKeys(page)[i];
+
+		if (nbmf_cas_route(table, key) >= point)
+		{
+			CasPageKeys(new_page)[moved] = key;
+			memcpy(nbmf_cas_payload(new_page, moved, size), nbmf_cas_payload(page, i, size), size);
+			moved++;
+		}
+		else
+		{
+			CasPageKeys(page)[kept] = key;
+			if (kept != i)
+				memcpy(nbmf_cas_payload(page, kept, size), nbmf_cas_payload(page, i, size), size);
+			kept++;
+		}
+	}
+	header->pd_lower = MAXALIGN(SizeOfPageHeaderData) + kept * sizeof(uint64);
+	header->pd_upper = header->pd_special - kept * size;
+	new_header->pd_lower += moved * sizeof(uint64);
+	new_header->pd_upper -= moved * size;
+	nbmf_cas_change_finish(&change);
+
+	UnlockReleaseBuffer(buffer);
+	nbmf_cas_directory_add(index, table, point, hi, block, building);
+	UnlockReleaseBuffer(new_buffer);
+}
+
+static int
+add_rows(Page page, int table, CasRow *const *rows, int n, int scalars, uint16 hi)
+{
+	Size size = nbmf_cas_payload_size(table, scalars);
+	int added = 0;
+
+	while (added < n && nbmf_cas_route(table, nbmf_cas_row_key(rows[added], table)) <= hi &&
+		   nbmf_cas_has_room(page, size))
+		nbmf_cas_page_add(page, table, rows[added++], scalars);
+	return added;
+}
+
+/*
+ * Lock the page of a chain that the bucket's hint names, if it is still part
+ * of this chain; otherwise the chain's first page.  InvalidBuffer: no chain.
+ */
+static Buffer
+lock_hint(Relation index, BlockNumber block, int table, const CasTail *tail)
+{
+	if (tail->hint != InvalidBlockNumber)
+	{
+		Buffer buffer = nbmf_cas_read(index, tail->hint, BUFFER_LOCK_EXCLUSIVE, NULL);
+		const CasTail *hinted = CasPageTail(BufferGetPage(buffer));
+
+		if (hinted->type == CAS_PAGE_OVERFLOW && hinted->table == table && hinted->right == block)
+			return buffer;
+		UnlockReleaseBuffer(buffer);
+	}
+	if (tail->next == InvalidBlockNumber)
+		return InvalidBuffer;
+	return nbmf_cas_read_typed(index, tail->next, BUFFER_LOCK_EXCLUSIVE, CAS_PAGE_OVERFLOW, table);
+}
+
+/*
+ * Insert into the chain of a full bucket of one value, which is locked and is
+ * released.  Returns how many rows went in.
+ */
+static int
+insert_into_chain(Relation index, Buffer buffer, int table, CasRow *const *rows, int n,
+				  int scalars, bool building)
+{
+	Size size = nbmf_cas_payload_size(table, scalars);
+	BlockNumber block = BufferGetBlockNumber(buffer);
+	CasTail *tail = CasPageTail(BufferGetPage(buffer));
+	uint16 value = tail->lo;
+	Buffer last = lock_hint(index, block, table, tail);
+	Buffer new_buffer = InvalidBuffer;
+	CasChange change;
+	Page page;
+	uint32 chain = 0;
+	int added;
+
+	while (last != InvalidBuffer && !nbmf_cas_has_room(BufferGetPage(last), size))
+	{
+		BlockNumber next = CasPageTail(BufferGetPage(last))->next;
+		Buffer next_buffer;
+
+		if (next == InvalidBlockNumber)
+			break;
+		if (next == BufferGetBlockNumber(last))
+			nbmf_cas_corrupted(index, next, "The page is linked to itself.");
+		next_buffer =
+			nbmf_cas_read_typed(index, next, BUFFER_LOCK_EXCLUSIVE, CAS_PAGE_OVERFLOW, table);
+		UnlockReleaseBuffer(last);
+		last = next_buffer;
+	}
+
+	if (last != InvalidBuffer && nbmf_cas_has_room(BufferGetPage(last), size))
+	{
+		BlockNumber hint = BufferGetBlockNumber(last);
+
+		nbmf_cas_change_begin(&change, index, building);
+		if (tail->hint != hint)
+			CasPageTail(nbmf_cas_change_page(&change, buffer, false))->hint = hint;
+		page = nbmf_cas_change_page(&change, last, false);
+		added = add_rows(page, table, rows, n, scalars, value);
+	}
+	else
+	{
+		/* at the end of the chain, still locked, so nobody else appends here */
+		new_buffer = nbmf_cas_new_buffer(index);
+		nbmf_cas_change_begin(&change, index, building);
+		tail = CasPageTail(nbmf_cas_change_page(&change, buffer, false));
+		tail->hint = BufferGetBlockNumber(new_buffer);
+		chain = ++tail->chain;
+		if (last == InvalidBuffer)
+			tail->next = tail->hint;
+		else
+			CasPageTail(nbmf_cas_change_page(&change, last, false))->next = tail->hint;
+		page = nbmf_cas_change_page(&change, new_buffer, true);
+		nbmf_cas_page_init(page, CAS_PAGE_OVERFLOW, table);
+		CasPageTail(page)->lo = CasPageTail(page)->hi = value;
+		CasPageTail(page)->right = block;
+		added = add_rows(page, table, rows, n, scalars, value);
+	}
+	nbmf_cas_change_finish(&change);
+	if (last != InvalidBuffer)
+		UnlockReleaseBuffer(last);
+	if (new_buffer != InvalidBuffer)
+		UnlockReleaseBuffer(new_buffer);
+	/* at 16 pages and each doubling */
+	if (chain >= CAS_HEAVY_PAGES && (chain & (chain - 1)) == 0)
+		nbmf_cas_directory_heavy(index, table, value, chain, building);
+	UnlockReleaseBuffer(buffer);
+	return added;
+}
+
+/* Is a row with the same digest and scalars on the page? */
+static bool
+page_has_digest(Page page, const CasRow *row, int scalars)
+{
+	Size size = nbmf_cas_payload_size(CAS_TABLE_DIGEST, scalars);
+	int n = nbmf_cas_count(page);
+
+	for (int i = 0; i < n; i++)
+	{
+		if (CasPageKeys(page)[i] == row->digest[0])
+		{
+			const char *payload = nbmf_cas_payload(page, i, size) + CAS_TID_SIZE;
+
+			if (memcmp(payload, &row->digest[1], sizeof(uint64)) == 0 &&
+				memcmp(payload + sizeof(uint64), row->scalars, scalars * sizeof(uint32)) == 0)
+				return true;
+		}
+	}
+	return false;
+}
+
+/*
+ * Insert rows, in the order of the values that route them, into one table.
+ * Returns, for one row in the table of digests, whether its bucket's first
+ * page had an equal one.
+ */
+int
+nbmf_cas_insert_rows(Relation index, int table, CasRow *const *rows, int n, bool building)
+{
+	int scalars = nbmf_cas_info(index)->scalars;
+	Size size = nbmf_cas_payload_size(table, scalars);
+	BlockNumber block = InvalidBlockNumber;
+	int done = 0;
+	int found = 0;
+
+	while (done < n)
+	{
+		uint16 value = nbmf_cas_route(table, nbmf_cas_row_key(rows[done], table));
+		Buffer buffer;
+		Page page;
+		CasTail *tail;
+
+		if (block == InvalidBlockNumber)
+			block = nbmf_cas_bucket_for(index, table, value);
+		buffer = nbmf_cas_read_typed(index, block, BUFFER_LOCK_EXCLUSIVE, CAS_PAGE_BUCKET, table);
+		page = BufferGetPage(buffer);
+		tail = CasPageTail(page);
+		if (value < tail->lo || (value > tail->hi && tail->right == InvalidBlockNumber))
+			nbmf_cas_corrupted(index, block, "The bucket is not where the directory says.");
+		if (value > tail->hi)
+		{
+			block = tail->right;
+			UnlockReleaseBuffer(buffer);
+			CHECK_FOR_INTERRUPTS();
+			continue;
+		}
+		block = InvalidBlockNumber;
+		if (table == CAS_TABLE_DIGEST && !building)
+			found = page_has_digest(page, rows[done], scalars);
+
+		if (nbmf_cas_has_room(page, size))
+		{
+			CasChange change;
+
+			nbmf_cas_change_begin(&change, index, building);
+			page = nbmf_cas_change_page(&change, buffer, false);
+			done += add_rows(page, table, rows + done, n - done, scalars, CasPageTail(page)->hi);
+			nbmf_cas_change_finish(&change);
+			UnlockReleaseBuffer(buffer);
+		}
+		else if (tail->lo < tail->hi)
+			split_bucket(index, buffer, table, scalars, building);
+		else
+			done +=
+				insert_into_chain(index, buffer, table, rows + done, n - done, scalars, building);
+	}
+	return found;
+}
+
+/*
+ * Which column of the index is the content, counted from 0?  Raises an error
+ * if there is none, or more than one.
+ */
+int
+nbmf_cas_content_column(Relation index, int *scalars)
+{
+	int columns = IndexRelationGetNumberOfKeyAttributes(index);
+	int content = -1;
+
+	for (int i = 0; i < columns; i++)
+	{
+		if (!OidIsValid(index_getprocid(index, i + 1, CAS_PROC_KEY)))
+			continue;
+		if (content >= 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("an nbmf_cas index cannot have two columns of type nbmf or nbmf_key"),
+					 errhint("Create an index for each of them.")));
+		content = i;
+	}
+	if (content < 0)
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						errmsg("an nbmf_cas index needs a column of type nbmf or nbmf_key")));
+	*scalars = columns - 1;
+	return content;
+}
+
+/*
+ * The row for a heap tuple; false if its content is null, and so not indexed.
+ */
+bool
+nbmf_cas_make_row(Relation index, const CasInfo *info, Datum *values, bool *isnull,
+				  ItemPointer tid, CasRow *row)
+{
+	const NbmfKey *key;
+	uint64 halves[2];
+	int scalar = 0;
+
+	if (isnull[info->content])
+		return false;
+	key = DatumGetNbmfKey(
+		FunctionCall1(index_getprocinfo(index, info->content + 1, CAS_PROC_KEY),
+					  values[info->content]));
+	row->simhash = key->simhash;
+	memcpy(halves, key->digest, sizeof(halves));
+	row->digest[0] = pg_ntoh64(halves[0]);
+	row->digest[1] = pg_ntoh64(halves[1]);
+	row->tid = *tid;
+	for (int i = 0; i <= info->scalars; i++)
+	{
+		if (i == info->content)
+			continue;
+		/* nobody looks for null */
+		row->scalars[scalar++] =
+			isnull[i] ? 0
+					  : (uint32) DatumGetUInt64(FunctionCall2Coll(
+							index_getprocinfo(index, i + 1, CAS_PROC_HASH),
+							index->rd_indcollation[i], values[i], Int64GetDatum(0)));
+	}
+	return true;
+}
+
+/*
+ * aminsert
+ */
+bool
+nbmf_cas_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Relation heap,
+				IndexUniqueCheck check, bool unchanged, IndexInfo *index_info)
+{
+	CasInfo info = *nbmf_cas_info(index);
+	MemoryContext context;
+	MemoryContext old;
+	CasRow *row;
+
+	context = AllocSetContextCreate(CurrentMemoryContext, "nbmf_cas insert", ALLOCSET_SMALL_SIZES);
+	old = MemoryContextSwitchTo(context);
+	row = palloc0(CAS_ROW_SIZE(info.scalars));
+	if (nbmf_cas_make_row(index, &info, values, isnull, tid, row))
+	{
+		for (int table = 0; table < CAS_TABLES; table++)
+			(void) nbmf_cas_insert_rows(index, table, &row, 1, false);
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
+	return false;
+}

@@ -1,0 +1,384 @@
+/*
+ * cas_scan.c
+ *		Index scans: from scan keys to a query, and from hits to tuples.
+ *
+ * The first call finds all hits, which are then returned in the order of the
+ * heap; nothing stays locked or pinned between calls.  An entry describes its
+ * heap tuple exactly, and a TID that VACUUM has given to another tuple
+ * meanwhile is invisible to an MVCC snapshot, so only other snapshots (those of
+ * constraints) need a recheck.  So do scalar columns, of which the index holds
+ * a hash.
+ *
+ * An ordered scan goes up a ladder of distances, and takes all that is left,
+ * nearest first, when the last rung has been used up.
+ */
+#include "postgres.h"
+
+#include "access/relscan.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "port/pg_bswap.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "cas/cas.h"
+#include "type/type.h"
+
+/* Rungs of the ladder */
+static const int rungs[] = {3, 5, 7, 9, 11, 13};
+
+/* Hits that the first pass of an ordered scan keeps, about; each next one 16 times as many */
+#define FIRST_PASS_LIMIT 1024
+
+/* Hits whose room is kept for the next scan */
+#define HITS_KEPT 100000
+
+typedef struct CasScan
+{
+	MemoryContext context; /* of everything here */
+	MemoryContext query_context; /* reset by each rescan */
+	bool started;
+	bool nothing; /* no row can be found */
+	bool ordered;
+	bool any_order; /* by the distance from null */
+	bool recheck;
+	bool recheck_distance;
+	NbmfBall order; /* simhash to order by */
+	CasQuery query;
+	int rung;     /* next rung */
+	int finished; /* all hits up to this distance have been found */
+	int farthest; /* no hit can be farther away */
+	int64 limit;  /* of hits that the next pass keeps */
+	CasHits hits;
+	int64 next;
+	Datum order_value;
+	bool order_null;
+} CasScan;
+
+IndexScanDesc
+nbmf_cas_begin_scan(Relation index, int nkeys, int norderbys)
+{
+	IndexScanDesc scan = RelationGetIndexScan(index, nkeys, norderbys);
+	MemoryContext context =
+		AllocSetContextCreate(CurrentMemoryContext, "nbmf_cas scan", ALLOCSET_SMALL_SIZES);
+	CasScan *state = MemoryContextAllocZero(context, sizeof(CasScan));
+
+	state->context = context;
+	state->query_context =
+		AllocSetContextCreate(context, "nbmf_cas query", ALLOCSET_SMALL_SIZES);
+	nbmf_cas_hits_init(&state->hits, context);
+	scan->opaque = state;
+	if (norderbys > 0)
+	{
+		scan->xs_orderbyvals = &state->order_value;
+		scan->xs_orderbynulls = &state->order_null;
+	}
+	return scan;
+}
+
+void
+nbmf_cas_rescan(IndexScanDesc scan, ScanKey keys, int nkeys, ScanKey orderbys, int norderbys)
+{
+	CasScan *state = scan->opaque;
+
+	if (keys != NULL && scan->numberOfKeys > 0)
+		memmove(scan->keyData, keys, scan->numberOfKeys * sizeof(ScanKeyData));
+	if (orderbys != NULL && scan->numberOfOrderBys > 0)
+		memmove(scan->orderByData, orderbys, scan->numberOfOrderBys * sizeof(ScanKeyData));
+	state->started = false;
+	nbmf_cas_hits_reset(&state->hits);
+
+	/* what a large result took is given back */
+	if (state->hits.room > HITS_KEPT)
+	{
+		pfree(state->hits.hit);
+		nbmf_cas_hits_init(&state->hits, state->context);
+	}
+}
+
+/*
+ * The hash of a scalar that is looked for: by its own type's function, which
+ * agrees with the column's within a family.
+ */
+static uint32
+hash_of_scalar(Relation index, ScanKey key)
+{
+	int column = key->sk_attno - 1;
+	FmgrInfo *proc = index_getprocinfo(index, key->sk_attno, CAS_PROC_HASH);
+	Oid type = key->sk_subtype;
+	Datum hash;
+
+	if (OidIsValid(type) && type != index->rd_opcintype[column])
+	{
+		Oid function =
+			get_opfamily_proc(index->rd_opfamily[column], type, type, CAS_PROC_HASH);
+
+		/* a type that is binary coercible to the column's has none of its own */
+		if (OidIsValid(function))
+		{
+			hash = OidFunctionCall2Coll(function, index->rd_indcollation[column],
+										key->sk_argument, Int64GetDatum(0));
+			return (uint32) DatumGetUInt64(hash);
+		}
+	}
+	hash = FunctionCall2Coll(proc, index->rd_indcollation[column], key->sk_argument,
+							 Int64GetDatum(0));
+	return (uint32) DatumGetUInt64(hash);
+}
+
+static void
+add_ball(CasQuery *query, uint64 simhash, int distance)
+{
+	NbmfBall *ball = &query->ball[query->balls++];
+
+	ball->simhash = simhash;
+	ball->distance = distance;
+	/* the smallest is looked up, the others are filters */
+	if (query->balls > 1 && distance < query->ball[0].distance)
+	{
+		NbmfBall first = query->ball[0];
+
+		query->ball[0] = *ball;
+		*ball = first;
+	}
+}
+
+static const NbmfKey *
+key_of_argument(Relation index, int column, Datum argument)
+{
+	return DatumGetNbmfKey(
+		FunctionCall1(index_getprocinfo(index, column + 1, CAS_PROC_KEY), argument));
+}
+
+/*
+ * Make a query of the scan keys.
+ */
+static void
+make_query(IndexScanDesc scan)
+{
+	CasScan *state = scan->opaque;
+	Relation index = scan->indexRelation;
+	CasQuery *query = &state->query;
+	CasInfo info = *nbmf_cas_info(index);
+	bool content = false;
+
+	memset(query, 0, sizeof(CasQuery));
+	query->over = -1;
+	query->ball = palloc0(sizeof(NbmfBall) * (scan->numberOfKeys + 1));
+	query->filter = palloc(sizeof(CasFilter) * (scan->numberOfKeys + 1));
+	state->nothing = false;
+	state->recheck = !IsMVCCSnapshot(scan->xs_snapshot);
+	state->ordered = scan->numberOfOrderBys > 0;
+	state->any_order = false;
+	state->recheck_distance = false;
+	state->rung = 0;
+	state->finished = -1;
+	state->farthest = 64;
+	state->limit = FIRST_PASS_LIMIT;
+
+	for (int i = 0; i < scan->numberOfKeys; i++)
+	{
+		ScanKey key = &scan->keyData[i];
+		int column = key->sk_attno - 1;
+
+		if (key->sk_flags & SK_ISNULL)
+		{
+			/* all operators are strict; nulls are not searched for */
+			state->nothing = true;
+			content = true;
+			continue;
+		}
+		if (column != info.content)
+		{
+			CasFilter *filter = &query->filter[query->filters++];
+
+			filter->column = column < info.content ? column : column - 1;
+			filter->hash = hash_of_scalar(index, key);
+			state->recheck = true;
+			continue;
+		}
+		content = true;
+		if (key->sk_strategy == CAS_STRATEGY_EQUAL)
+		{
+			const NbmfKey *wanted = key_of_argument(index, column, key->sk_argument);
+			uint64 halves[2];
+
+			memcpy(halves, wanted->digest, sizeof(halves));
+			halves[0] = pg_ntoh64(halves[0]);
+			halves[1] = pg_ntoh64(halves[1]);
+			if (query->exact && memcmp(query->digest, halves, sizeof(halves)) != 0)
+				state->nothing = true;
+			query->exact = true;
+			memcpy(query->digest, halves, sizeof(halves));
+		}
+		else if (key->sk_strategy == CAS_STRATEGY_NEAR)
+			add_ball(query, key_of_argument(index, column, key->sk_argument)->simhash,
+					 NBMF_CAS_NEAR_DISTANCE);
+		else if (key->sk_strategy == CAS_STRATEGY_BALL)
+		{
+			const NbmfBall *ball = DatumGetNbmfBall(key->sk_argument);
+
+			add_ball(query, ball->simhash, ball->distance);
+		}
+		else
+			elog(ERROR, "unexpected strategy %d of nbmf_cas", key->sk_strategy);
+	}
+
+	/* the table of digests knows no fingerprints */
+	if (query->exact && query->balls > 0)
+		state->recheck = true;
+
+	if (scan->numberOfOrderBys > 1)
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						errmsg("an nbmf_cas index cannot order by two distances")));
+	if (state->ordered)
+	{
+		ScanKey key = &scan->orderByData[0];
+
+		content = true;
+		if (key->sk_flags & SK_ISNULL)
+			state->any_order = true;
+		else
+			state->order.simhash = key_of_argument(index, info.content, key->sk_argument)->simhash;
+		if (query->exact)
+			state->recheck_distance = true;
+		for (int b = 0; b < query->balls; b++)
+		{
+			int reach = query->ball[b].distance +
+						nbmf_fingerprint_distance(query->ball[b].simhash, state->order.simhash);
+
+			state->farthest = Min(state->farthest, reach);
+		}
+	}
+	if (!content)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("an nbmf_cas index finds rows by their content only"),
+				 errdetail("Rows with null content are not in index \"%s\".",
+						   RelationGetRelationName(index))));
+}
+
+/*
+ * Distance of what was found from what is ordered by, where the two differ:
+ * all balls are around it, so the first is made to be.
+ */
+static void
+find_ordered(Relation index, CasScan *state, int distance)
+{
+	CasQuery query = state->query;
+	NbmfBall *balls = palloc(sizeof(NbmfBall) * (query.balls + 1));
+
+	distance = Min(distance, state->farthest);
+	balls[0] = state->order;
+	balls[0].distance = distance;
+	for (int i = 0; i < query.balls; i++)
+		balls[i + 1] = query.ball[i];
+	query.ball = balls;
+	query.balls++;
+	query.over = state->finished;
+	nbmf_cas_hits_reset(&state->hits);
+	state->hits.limit = state->limit;
+	if (distance < 64)
+		state->hits.limit = 0;
+	else
+		state->limit = Min(state->limit * 16, (int64) INT_MAX);
+	nbmf_cas_search(index, &query, &state->hits);
+	state->finished = state->hits.cutoff <= 64 ? state->hits.cutoff - 1 : distance;
+	nbmf_cas_hits_sort(&state->hits, true);
+	pfree(balls);
+}
+
+/*
+ * Find the first hits, or the next ones of an ordered scan; false if there
+ * were none to be looked for.
+ */
+static bool
+find_hits(IndexScanDesc scan)
+{
+	CasScan *state = scan->opaque;
+	Relation index = scan->indexRelation;
+	MemoryContext old;
+
+	state->next = 0;
+	if (!state->started)
+	{
+		MemoryContextReset(state->query_context);
+		old = MemoryContextSwitchTo(state->query_context);
+		make_query(scan);
+		state->started = true;
+		pgstat_count_index_scan(index);
+		nbmf_cas_hits_reset(&state->hits);
+		state->hits.limit = 0;
+		if (state->nothing)
+			state->finished = state->farthest;
+		else if (!state->ordered || state->query.exact || state->any_order)
+		{
+			if (!state->query.exact && state->query.balls == 0)
+				add_ball(&state->query, 0, 64);
+			nbmf_cas_search(index, &state->query, &state->hits);
+			nbmf_cas_hits_sort(&state->hits, false);
+			state->finished = state->farthest;
+		}
+		else
+			find_ordered(index, state, rungs[state->rung++]);
+		MemoryContextSwitchTo(old);
+		return true;
+	}
+	if (state->finished >= state->farthest)
+		return false;
+	old = MemoryContextSwitchTo(state->query_context);
+	find_ordered(index, state, state->rung < lengthof(rungs) ? rungs[state->rung++] : 64);
+	MemoryContextSwitchTo(old);
+	return true;
+}
+
+/*
+ * amgettuple
+ */
+bool
+nbmf_cas_get_tuple(IndexScanDesc scan, ScanDirection direction)
+{
+	CasScan *state = scan->opaque;
+	const CasHit *hit;
+
+	Assert(ScanDirectionIsForward(direction));
+	while (!state->started || state->next >= state->hits.n)
+	{
+		if (!find_hits(scan))
+			return false;
+	}
+	hit = &state->hits.hit[state->next++];
+	scan->xs_heaptid = hit->tid;
+	scan->xs_recheck = state->recheck;
+	if (state->ordered)
+	{
+		scan->xs_recheckorderby = state->recheck_distance;
+		state->order_null = state->any_order;
+		state->order_value =
+			Float8GetDatum(state->recheck_distance || state->any_order ? 0 : hit->distance);
+	}
+	return true;
+}
+
+/*
+ * amgetbitmap
+ */
+int64
+nbmf_cas_get_bitmap(IndexScanDesc scan, TIDBitmap *bitmap)
+{
+	CasScan *state = scan->opaque;
+
+	(void) find_hits(scan);
+	for (int64 i = 0; i < state->hits.n; i++)
+		tbm_add_tuples(bitmap, &state->hits.hit[i].tid, 1, state->recheck);
+	return state->hits.n;
+}
+
+void
+nbmf_cas_end_scan(IndexScanDesc scan)
+{
+	CasScan *state = scan->opaque;
+
+	MemoryContextDelete(state->context);
+}
