@@ -593,6 +593,17 @@ CREATE OPERATOR CLASS enum_cas_ops DEFAULT FOR TYPE anyenum USING nbmf_cas AS
     OPERATOR 1 =, FUNCTION 1 (anyenum, anyenum) hashenumextended(anyenum, int8);
 COMMENT ON OPERATOR CLASS enum_cas_ops USING nbmf_cas IS 'equality of anyenum beside a content';
 
+CREATE FUNCTION nbmf_index_check(index regclass, heapallindexed boolean DEFAULT false) RETURNS bigint
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED COST 1000000;
+COMMENT ON FUNCTION nbmf_index_check(regclass, boolean) IS
+    'raise an error if an nbmf_cas index is damaged, or lacks a row of its table; returns the number of its rows';
+
+CREATE FUNCTION nbmf_index_page(index regclass, block bigint,
+    OUT type text, OUT "table" integer, OUT first_value integer, OUT last_value integer,
+    OUT right_block bigint, OUT entries integer, OUT free_bytes integer, OUT next_block bigint)
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION nbmf_index_page(regclass, bigint) IS 'what is on a page of an nbmf_cas index';
+
 --
 -- Statistics
 --

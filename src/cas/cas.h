@@ -215,12 +215,32 @@ StaticAssertDecl(sizeof(CasRoot) == 4616, "size of a root page");
 
 StaticAssertDecl(CAS_TID_SIZE == 6, "size of a TID");
 
-#define CasPageTail(page)     ((CasTail *) PageGetSpecialPointer(page))
-#define CasPageMeta(page)     ((CasMeta *) PageGetContents(page))
-#define CasPageRoot(page)     ((CasRoot *) PageGetContents(page))
-#define CasPageSlots(page)    ((BlockNumber *) PageGetContents(page))
-#define CasPageKeys(page)     ((uint64 *) PageGetContents(page))
-#define CAS_SPECIAL_OFFSET    (BLCKSZ - MAXALIGN(sizeof(CasTail)))
+#define CAS_SPECIAL_OFFSET (BLCKSZ - MAXALIGN(sizeof(CasTail)))
+
+/* Functions, because the server's macros evaluate their argument twice */
+static inline CasTail *
+CasPageTail(Page page)
+{
+	return (CasTail *) PageGetSpecialPointer(page);
+}
+
+static inline CasRoot *
+CasPageRoot(Page page)
+{
+	return (CasRoot *) PageGetContents(page);
+}
+
+static inline BlockNumber *
+CasPageSlots(Page page)
+{
+	return (BlockNumber *) PageGetContents(page);
+}
+
+static inline uint64 *
+CasPageKeys(Page page)
+{
+	return (uint64 *) PageGetContents(page);
+}
 
 /* What an index's metapage says, and how large the index was when last seen */
 typedef struct CasInfo

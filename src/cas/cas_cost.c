@@ -224,9 +224,8 @@ nbmf_cas_cost_estimate(PlannerInfo *root, IndexPath *path, double loop_count, Co
 		if (clause->indexcol != content)
 			continue;
 		foreach (lc2, clause->indexquals)
-			distance = Min(distance,
-						   distance_of_clause(root, index, content,
-											  lfirst_node(RestrictInfo, lc2)->clause));
+			distance = Min(distance, distance_of_clause(root, index, content,
+														lfirst_node(RestrictInfo, lc2)->clause));
 	}
 
 	/* the rows that come out are those that all clauses admit */

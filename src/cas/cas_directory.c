@@ -16,8 +16,8 @@
 void
 nbmf_cas_read_root(Relation index, int table, CasRoot *root)
 {
-	Buffer buffer = nbmf_cas_read_typed(index, CAS_ROOT_BLOCK(table), BUFFER_LOCK_SHARE,
-										CAS_PAGE_ROOT, table);
+	Buffer buffer =
+		nbmf_cas_read_typed(index, CAS_ROOT_BLOCK(table), BUFFER_LOCK_SHARE, CAS_PAGE_ROOT, table);
 
 	memcpy(root, CasPageRoot(BufferGetPage(buffer)), sizeof(CasRoot));
 	UnlockReleaseBuffer(buffer);
@@ -39,8 +39,8 @@ nbmf_cas_resolve(Relation index, int table, const CasRoot *root, const uint16 *v
 
 		if (directory != InvalidBlockNumber)
 		{
-			buffer = nbmf_cas_read_typed(index, directory, BUFFER_LOCK_SHARE, CAS_PAGE_DIRECTORY,
-										 table);
+			buffer =
+				nbmf_cas_read_typed(index, directory, BUFFER_LOCK_SHARE, CAS_PAGE_DIRECTORY, table);
 			slots = CasPageSlots(BufferGetPage(buffer));
 		}
 		for (; i < n && values[i] / CAS_GROUP_VALUES == group; i++)
@@ -57,8 +57,8 @@ nbmf_cas_resolve(Relation index, int table, const CasRoot *root, const uint16 *v
 BlockNumber
 nbmf_cas_bucket_for(Relation index, int table, uint16 value)
 {
-	Buffer buffer = nbmf_cas_read_typed(index, CAS_ROOT_BLOCK(table), BUFFER_LOCK_SHARE,
-										CAS_PAGE_ROOT, table);
+	Buffer buffer =
+		nbmf_cas_read_typed(index, CAS_ROOT_BLOCK(table), BUFFER_LOCK_SHARE, CAS_PAGE_ROOT, table);
 	const CasRoot *root = CasPageRoot(BufferGetPage(buffer));
 	BlockNumber directory = root->group[value / CAS_GROUP_VALUES];
 	BlockNumber block = root->slot[value / CAS_SLOT_VALUES];
@@ -66,8 +66,7 @@ nbmf_cas_bucket_for(Relation index, int table, uint16 value)
 	UnlockReleaseBuffer(buffer);
 	if (directory == InvalidBlockNumber)
 		return block;
-	buffer =
-		nbmf_cas_read_typed(index, directory, BUFFER_LOCK_SHARE, CAS_PAGE_DIRECTORY, table);
+	buffer = nbmf_cas_read_typed(index, directory, BUFFER_LOCK_SHARE, CAS_PAGE_DIRECTORY, table);
 	block = CasPageSlots(BufferGetPage(buffer))[value % CAS_GROUP_VALUES];
 	UnlockReleaseBuffer(buffer);
 	return block;

@@ -96,9 +96,9 @@ cas_property(Oid index_oid, int attno, IndexAMProperty property, const char *nam
 static bool
 complain(Oid opclass, const char *what)
 {
-	ereport(INFO, (errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
-				   errmsg("operator class with OID %u of access method nbmf_cas: %s", opclass,
-						  what)));
+	ereport(INFO,
+			(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+			 errmsg("operator class with OID %u of access method nbmf_cas: %s", opclass, what)));
 	return false;
 }
 
@@ -164,8 +164,7 @@ cas_validate(Oid opclass)
 
 	for (int i = 0; i < procedures->n_members; i++)
 	{
-		Form_pg_amproc procedure =
-			(Form_pg_amproc) GETSTRUCT(&procedures->members[i]->tuple);
+		Form_pg_amproc procedure = (Form_pg_amproc) GETSTRUCT(&procedures->members[i]->tuple);
 
 		valid &= validate_procedure(opclass, procedure);
 		if (procedure->amproclefttype == form->opcintype)
@@ -205,7 +204,8 @@ nbmf_cas_handler(PG_FUNCTION_ARGS)
 	routine->amcanmulticol = true;
 	/* the content may be any column, and the only one that is searched */
 	routine->amoptionalkey = true;
-	routine->amparallelvacuumoptions = VACUUM_OPTION_PARALLEL_BULKDEL | VACUUM_OPTION_PARALLEL_CLEANUP;
+	routine->amparallelvacuumoptions =
+		VACUUM_OPTION_PARALLEL_BULKDEL | VACUUM_OPTION_PARALLEL_CLEANUP;
 	routine->amkeytype = InvalidOid;
 
 	routine->ambuild = nbmf_cas_build;

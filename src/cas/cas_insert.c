@@ -10,8 +10,8 @@
  */
 #include "postgres.h"
 
-#include "port/pg_bswap.h"
 #include "miscadmin.h"
+#include "port/pg_bswap.h"
 #include "utils/memutils.h"
 
 #include "cas/cas.h"
@@ -157,8 +157,8 @@ lock_hint(Relation index, BlockNumber block, int table, const CasTail *tail)
  * released.  Returns how many rows went in.
  */
 static int
-insert_into_chain(Relation index, Buffer buffer, int table, CasRow *const *rows, int n,
-				  int scalars, bool building)
+insert_into_chain(Relation index, Buffer buffer, int table, CasRow *const *rows, int n, int scalars,
+				  bool building)
 {
 	Size size = nbmf_cas_payload_size(table, scalars);
 	BlockNumber block = BufferGetBlockNumber(buffer);
@@ -337,8 +337,8 @@ nbmf_cas_content_column(Relation index, int *scalars)
  * The row for a heap tuple; false if its content is null, and so not indexed.
  */
 bool
-nbmf_cas_make_row(Relation index, const CasInfo *info, Datum *values, bool *isnull,
-				  ItemPointer tid, CasRow *row)
+nbmf_cas_make_row(Relation index, const CasInfo *info, Datum *values, bool *isnull, ItemPointer tid,
+				  CasRow *row)
 {
 	const NbmfKey *key;
 	uint64 halves[2];
@@ -346,9 +346,8 @@ nbmf_cas_make_row(Relation index, const CasInfo *info, Datum *values, bool *isnu
 
 	if (isnull[info->content])
 		return false;
-	key = DatumGetNbmfKey(
-		FunctionCall1(index_getprocinfo(index, info->content + 1, CAS_PROC_KEY),
-					  values[info->content]));
+	key = DatumGetNbmfKey(FunctionCall1(index_getprocinfo(index, info->content + 1, CAS_PROC_KEY),
+										values[info->content]));
 	row->simhash = key->simhash;
 	memcpy(halves, key->digest, sizeof(halves));
 	row->digest[0] = pg_ntoh64(halves[0]);
@@ -359,11 +358,11 @@ nbmf_cas_make_row(Relation index, const CasInfo *info, Datum *values, bool *isnu
 		if (i == info->content)
 			continue;
 		/* nobody looks for null */
-		row->scalars[scalar++] =
-			isnull[i] ? 0
-					  : (uint32) DatumGetUInt64(FunctionCall2Coll(
-							index_getprocinfo(index, i + 1, CAS_PROC_HASH),
-							index->rd_indcollation[i], values[i], Int64GetDatum(0)));
+		row->scalars[scalar++] = isnull[i]
+									 ? 0
+									 : (uint32) DatumGetUInt64(FunctionCall2Coll(
+										   index_getprocinfo(index, i + 1, CAS_PROC_HASH),
+										   index->rd_indcollation[i], values[i], Int64GetDatum(0)));
 	}
 	return true;
 }

@@ -44,8 +44,6 @@ PG_FUNCTION_INFO_V1(nbmf_key_near);
 PG_FUNCTION_INFO_V1(nbmf_in_ball);
 PG_FUNCTION_INFO_V1(nbmf_key_in_ball);
 
-
-
 /*
  * Making keys
  */
@@ -184,11 +182,10 @@ nbmf_key_out(PG_FUNCTION_ARGS)
 	uint64 halves[2];
 
 	memcpy(halves, key->digest, sizeof(halves));
-	PG_RETURN_CSTRING(psprintf("%016llx%016llx:%016llx:%016llx",
-							   (unsigned long long) pg_ntoh64(halves[0]),
-							   (unsigned long long) pg_ntoh64(halves[1]),
-							   (unsigned long long) key->simhash,
-							   (unsigned long long) key->second));
+	PG_RETURN_CSTRING(
+		psprintf("%016llx%016llx:%016llx:%016llx", (unsigned long long) pg_ntoh64(halves[0]),
+				 (unsigned long long) pg_ntoh64(halves[1]), (unsigned long long) key->simhash,
+				 (unsigned long long) key->second));
 }
 
 Datum
@@ -222,10 +219,10 @@ make_ball(uint64 simhash, int64 distance)
 	NbmfBall *ball = palloc0(sizeof(NbmfBall));
 
 	if (distance < 0 || distance > 64)
-		ereport(ERROR, (errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
-						errmsg("distance %lld of type nbmf_ball is out of range",
-							   (long long) distance),
-						errhint("Valid distances are 0 to 64.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+				 errmsg("distance %lld of type nbmf_ball is out of range", (long long) distance),
+				 errhint("Valid distances are 0 to 64.")));
 	ball->simhash = simhash;
 	ball->distance = (int32) distance;
 	return ball;
@@ -257,8 +254,7 @@ nbmf_ball_out(PG_FUNCTION_ARGS)
 {
 	const NbmfBall *ball = PG_GETARG_NBMF_BALL(0);
 
-	PG_RETURN_CSTRING(
-		psprintf("%016llx,%d", (unsigned long long) ball->simhash, ball->distance));
+	PG_RETURN_CSTRING(psprintf("%016llx,%d", (unsigned long long) ball->simhash, ball->distance));
 }
 
 Datum
@@ -294,8 +290,8 @@ nbmf_ball(PG_FUNCTION_ARGS)
 Datum
 nbmf_key_ball(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_POINTER(make_ball(PG_GETARG_NBMF_KEY(0)->simhash,
-								nbmf_cas_distance_of(PG_GETARG_FLOAT8(1))));
+	PG_RETURN_POINTER(
+		make_ball(PG_GETARG_NBMF_KEY(0)->simhash, nbmf_cas_distance_of(PG_GETARG_FLOAT8(1))));
 }
 
 /*
@@ -376,8 +372,7 @@ distance_of_values(FunctionCallInfo fcinfo)
 {
 	Nbmf *left = PG_GETARG_NBMF_PP(0);
 	Nbmf *right = PG_GETARG_NBMF_PP(1);
-	int distance =
-		nbmf_fingerprint_distance(simhash_of(left), simhash_of_right(fcinfo, right));
+	int distance = nbmf_fingerprint_distance(simhash_of(left), simhash_of_right(fcinfo, right));
 
 	PG_FREE_IF_COPY(left, 0);
 	PG_FREE_IF_COPY(right, 1);

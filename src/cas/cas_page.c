@@ -212,7 +212,7 @@ nbmf_cas_init_block(Relation index, Page page, BlockNumber block, int scalars, i
 			.magic = CAS_MAGIC, .version = CAS_VERSION, .scalars = scalars, .content = content + 1};
 
 		nbmf_cas_page_init(page, CAS_PAGE_META, 0);
-		memcpy(CasPageMeta(page), &meta, sizeof(meta));
+		memcpy(PageGetContents(page), &meta, sizeof(meta));
 		header->pd_lower += sizeof(meta);
 	}
 	else if (block < CAS_FIRST_BLOCK(0))

@@ -36,7 +36,7 @@ static const int rungs[] = {3, 5, 7, 9, 11, 13};
 
 typedef struct CasScan
 {
-	MemoryContext context; /* of everything here */
+	MemoryContext context;       /* of everything here */
 	MemoryContext query_context; /* reset by each rescan */
 	bool started;
 	bool nothing; /* no row can be found */
@@ -65,8 +65,7 @@ nbmf_cas_begin_scan(Relation index, int nkeys, int norderbys)
 	CasScan *state = MemoryContextAllocZero(context, sizeof(CasScan));
 
 	state->context = context;
-	state->query_context =
-		AllocSetContextCreate(context, "nbmf_cas query", ALLOCSET_SMALL_SIZES);
+	state->query_context = AllocSetContextCreate(context, "nbmf_cas query", ALLOCSET_SMALL_SIZES);
 	nbmf_cas_hits_init(&state->hits, context);
 	scan->opaque = state;
 	if (norderbys > 0)
@@ -111,19 +110,18 @@ hash_of_scalar(Relation index, ScanKey key)
 
 	if (OidIsValid(type) && type != index->rd_opcintype[column])
 	{
-		Oid function =
-			get_opfamily_proc(index->rd_opfamily[column], type, type, CAS_PROC_HASH);
+		Oid function = get_opfamily_proc(index->rd_opfamily[column], type, type, CAS_PROC_HASH);
 
 		/* a type that is binary coercible to the column's has none of its own */
 		if (OidIsValid(function))
 		{
-			hash = OidFunctionCall2Coll(function, index->rd_indcollation[column],
-										key->sk_argument, Int64GetDatum(0));
+			hash = OidFunctionCall2Coll(function, index->rd_indcollation[column], key->sk_argument,
+										Int64GetDatum(0));
 			return (uint32) DatumGetUInt64(hash);
 		}
 	}
-	hash = FunctionCall2Coll(proc, index->rd_indcollation[column], key->sk_argument,
-							 Int64GetDatum(0));
+	hash =
+		FunctionCall2Coll(proc, index->rd_indcollation[column], key->sk_argument, Int64GetDatum(0));
 	return (uint32) DatumGetUInt64(hash);
 }
 
@@ -252,11 +250,10 @@ make_query(IndexScanDesc scan)
 		}
 	}
 	if (!content)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("an nbmf_cas index finds rows by their content only"),
-				 errdetail("Rows with null content are not in index \"%s\".",
-						   RelationGetRelationName(index))));
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						errmsg("an nbmf_cas index finds rows by their content only"),
+						errdetail("Rows with null content are not in index \"%s\".",
+								  RelationGetRelationName(index))));
 }
 
 /*

@@ -32,7 +32,7 @@
 #define MAX_RADIUS 4
 
 /* A page that a pass reads, in units of a page that is looked up */
-#define PASS_COST 0.4
+#define PASS_COST  0.4
 
 #define CHUNK_BITS 16
 
@@ -432,8 +432,8 @@ search_chain(const Search *search, Buffer buffer)
 			nbmf_cas_corrupted(search->index, next, "The chain does not end.");
 		if (next == BufferGetBlockNumber(buffer))
 			nbmf_cas_corrupted(search->index, next, "The page is linked to itself.");
-		next_buffer = nbmf_cas_read_typed(search->index, next, BUFFER_LOCK_SHARE,
-										  CAS_PAGE_OVERFLOW, search->table);
+		next_buffer = nbmf_cas_read_typed(search->index, next, BUFFER_LOCK_SHARE, CAS_PAGE_OVERFLOW,
+										  search->table);
 		UnlockReleaseBuffer(buffer);
 		buffer = next_buffer;
 		search_page(search, BufferGetPage(buffer));

@@ -103,8 +103,8 @@ static BlockNumber
 clean_bucket(Vacuum *vacuum, BlockNumber block, IndexBulkDeleteResult *stats)
 {
 	Relation index = vacuum->index;
-	Buffer buffer = nbmf_cas_read_typed(index, block, BUFFER_LOCK_EXCLUSIVE, CAS_PAGE_BUCKET,
-										vacuum->table);
+	Buffer buffer =
+		nbmf_cas_read_typed(index, block, BUFFER_LOCK_EXCLUSIVE, CAS_PAGE_BUCKET, vacuum->table);
 	Size size = vacuum->payload_size;
 	BlockNumber right = CasPageTail(BufferGetPage(buffer))->right;
 	BlockNumber room = InvalidBlockNumber;
