@@ -153,7 +153,7 @@ key_of_argument(Relation index, int column, Datum argument)
  * Make a query of the scan keys.
  */
 static void
-make_query(IndexScanDesc scan)
+make_query(IndexScanDesc scan, bool bitmap)
 {
 	CasScan *state = scan->opaque;
 	Relation index = scan->indexRelation;
@@ -249,7 +249,11 @@ make_query(IndexScanDesc scan)
 			state->farthest = Min(state->farthest, reach);
 		}
 	}
-	if (!content)
+	/*
+	 * The planner may make a bitmap scan of an ordered one, which it does not
+	 * consider where content may be null; then all entries are all rows.
+	 */
+	if (!content && !bitmap)
 		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 						errmsg("an nbmf_cas index finds rows by their content only"),
 						errdetail("Rows with null content are not in index \"%s\".",
@@ -291,7 +295,7 @@ find_ordered(Relation index, CasScan *state, int distance)
  * were none to be looked for.
  */
 static bool
-find_hits(IndexScanDesc scan)
+find_hits(IndexScanDesc scan, bool bitmap)
 {
 	CasScan *state = scan->opaque;
 	Relation index = scan->indexRelation;
@@ -302,7 +306,7 @@ find_hits(IndexScanDesc scan)
 	{
 		MemoryContextReset(state->query_context);
 		old = MemoryContextSwitchTo(state->query_context);
-		make_query(scan);
+		make_query(scan, bitmap);
 		state->started = true;
 		pgstat_count_index_scan(index);
 		nbmf_cas_hits_reset(&state->hits);
@@ -342,7 +346,7 @@ nbmf_cas_get_tuple(IndexScanDesc scan, ScanDirection direction)
 	Assert(ScanDirectionIsForward(direction));
 	while (!state->started || state->next >= state->hits.n)
 	{
-		if (!find_hits(scan))
+		if (!find_hits(scan, false))
 			return false;
 	}
 	hit = &state->hits.hit[state->next++];
@@ -366,7 +370,7 @@ nbmf_cas_get_bitmap(IndexScanDesc scan, TIDBitmap *bitmap)
 {
 	CasScan *state = scan->opaque;
 
-	(void) find_hits(scan);
+	(void) find_hits(scan, true);
 	for (int64 i = 0; i < state->hits.n; i++)
 		tbm_add_tuples(bitmap, &state->hits.hit[i].tid, 1, state->recheck);
 	return state->hits.n;
