@@ -53,7 +53,7 @@ SELECT count(*) FROM memory WHERE body = ANY ('{the same note,late note 303,noth
 SELECT count(*) FROM memory WHERE body = NULL;
 EXPLAIN (COSTS OFF) SELECT id FROM memory WHERE body ~= 'the same note' AND tenant = 2;
 SELECT count(*) >= 13 AS found FROM memory WHERE body ~= 'the same note' AND tenant = 2;
-EXPLAIN (COSTS OFF) SELECT id FROM memory WHERE body <@ '00000000000000ff,3';
+EXPLAIN (COSTS OFF) SELECT id FROM memory WHERE body <@ '00000000000000ff,3'::nbmf_ball;
 EXPLAIN (COSTS OFF) SELECT id FROM memory WHERE body <@ nbmf_ball((SELECT 'word'::nbmf), 0.95);
 EXPLAIN (COSTS OFF) SELECT a.id, b.id FROM memory AS a JOIN memory AS b ON b.body ~= a.body WHERE a.id = 301;
 -- null bodies are not in the index: these do not use it

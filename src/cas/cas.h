@@ -373,7 +373,8 @@ typedef struct CasQuery
 	uint64 digest[2];
 	int balls; /* ... or in all of these balls, the smallest first */
 	NbmfBall *ball;
-	int over; /* and farther than this from the first (-1: no matter) */
+	int over;  /* and farther than this from the first (-1: no matter) */
+	int widen; /* where that takes a pass over a table, within this of the first */
 	int filters;
 	CasFilter *filter; /* and with these hashes */
 } CasQuery;
@@ -405,7 +406,7 @@ typedef struct CasPlan
 
 extern void nbmf_cas_plan(int distance, uint16 const *chunks, const CasRoot *roots, CasPlan *plan);
 extern double nbmf_cas_plan_pages(int distance, double buckets);
-extern void nbmf_cas_search(Relation index, const CasQuery *query, CasHits *hits);
+extern bool nbmf_cas_search(Relation index, const CasQuery *query, CasHits *hits);
 extern void nbmf_cas_hits_init(CasHits *hits, MemoryContext context);
 extern void nbmf_cas_hits_reset(CasHits *hits);
 extern void nbmf_cas_hits_sort(CasHits *hits, bool by_distance);

@@ -26,7 +26,7 @@
 #include "type/type.h"
 
 /* Rungs of the ladder */
-static const int rungs[] = {3, 5, 7, 9, 11, 13};
+static const int rungs[] = {3, 7, 11};
 
 /* Hits that the first pass of an ordered scan keeps, about; each next one 16 times as many */
 #define FIRST_PASS_LIMIT 1024
@@ -278,14 +278,18 @@ find_ordered(Relation index, CasScan *state, int distance)
 	query.ball = balls;
 	query.balls++;
 	query.over = state->finished;
+	/* once a pass is made, it finds the nearest, as far as they are */
+	query.widen = state->farthest;
 	nbmf_cas_hits_reset(&state->hits);
 	state->hits.limit = state->limit;
-	if (distance < 64)
-		state->hits.limit = 0;
-	else
-		state->limit = Min(state->limit * 16, (int64) INT_MAX);
-	nbmf_cas_search(index, &query, &state->hits);
-	state->finished = state->hits.cutoff <= 64 ? state->hits.cutoff - 1 : distance;
+	if (nbmf_cas_search(index, &query, &state->hits))
+		distance = state->farthest;
+	if (state->hits.cutoff <= distance)
+	{
+		distance = state->hits.cutoff - 1;
+		state->limit *= 16;
+	}
+	state->finished = distance;
 	nbmf_cas_hits_sort(&state->hits, true);
 	pfree(balls);
 }

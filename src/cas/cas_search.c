@@ -335,6 +335,7 @@ typedef struct Search
 	int scalars;
 	Size payload_size;
 	const int *radius; /* NULL: a pass */
+	int distance;
 } Search;
 
 static inline bool
@@ -393,7 +394,8 @@ search_page(const Search *search, Page page)
 		return;
 	}
 
-	matches = match(keys, n, query->ball[0].simhash, query->ball[0].distance, found);
+	matches = match(keys, n, query->ball[0].simhash,
+					Min(search->distance, search->hits->cutoff - 1), found);
 	for (int m = 0; m < matches; m++)
 	{
 		uint64 key = keys[found[m]];
@@ -545,13 +547,14 @@ search_table(const Search *search)
 }
 
 /*
- * Add the hits of a query.
+ * Add the hits of a query.  Returns whether the distance was widened.
  */
-void
+bool
 nbmf_cas_search(Relation index, const CasQuery *query, CasHits *hits)
 {
 	int scalars = nbmf_cas_info(index)->scalars;
 	Search search = {.index = index, .query = query, .hits = hits, .scalars = scalars};
+	bool widened = false;
 
 	if (match == NULL)
 		choose_match();
@@ -581,8 +584,13 @@ nbmf_cas_search(Relation index, const CasQuery *query, CasHits *hits)
 		}
 		nbmf_cas_plan(query->ball[0].distance, chunks, roots, &plan);
 		search.payload_size = nbmf_cas_payload_size(0, scalars);
+		search.distance = query->ball[0].distance;
 		if (plan.flat)
+		{
+			widened = query->widen > search.distance;
+			search.distance = Max(search.distance, query->widen);
 			search_table(&search);
+		}
 		else
 		{
 			search.radius = plan.radius;
@@ -599,4 +607,5 @@ nbmf_cas_search(Relation index, const CasQuery *query, CasHits *hits)
 		pfree(values);
 		pfree(roots);
 	}
+	return widened;
 }
