@@ -604,6 +604,13 @@ CREATE FUNCTION nbmf_index_page(index regclass, block bigint,
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
 COMMENT ON FUNCTION nbmf_index_page(regclass, bigint) IS 'what is on a page of an nbmf_cas index';
 
+CREATE FUNCTION nbmf_cas_lookup(index regclass, value nbmf, threshold double precision DEFAULT NULL,
+    OUT ctid tid, OUT distance integer, OUT similarity double precision, OUT exact boolean)
+    RETURNS SETOF record
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 1000 ROWS 10;
+COMMENT ON FUNCTION nbmf_cas_lookup(regclass, nbmf, double precision) IS
+    'rows near a value, nearest first, with their contents compared (threshold null: that of the index)';
+
 --
 -- Statistics
 --
@@ -629,6 +636,39 @@ COMMENT ON FUNCTION pg_stat_nbmf_reset() IS 'set the counters of this database t
 REVOKE ALL ON FUNCTION nbmf_stat(), pg_stat_nbmf_reset() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION nbmf_stat() TO pg_read_all_stats;
 GRANT SELECT ON pg_stat_nbmf TO pg_read_all_stats;
+
+CREATE FUNCTION nbmf_cas_stat(
+    OUT indexrelid oid, OUT exact_hits bigint, OUT near_hits bigint, OUT misses bigint, OUT divergence bigint,
+    OUT avg_lookup_ms double precision, OUT p95_lookup_ms double precision,
+    OUT stats_reset timestamptz, OUT preloaded boolean) RETURNS SETOF record
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 100;
+COMMENT ON FUNCTION nbmf_cas_stat() IS 'counters of the nbmf_cas indexes of this database, behind pg_stat_nbmf_cas';
+
+CREATE VIEW pg_stat_nbmf_cas AS
+SELECT i.indrelid AS relid, i.indexrelid, n.nspname AS schemaname, t.relname, c.relname AS indexrelname,
+       coalesce(s.exact_hits + s.near_hits + s.misses, 0) AS lookups,
+       coalesce(s.exact_hits, 0) AS exact_hits, coalesce(s.near_hits, 0) AS near_hits, coalesce(s.misses, 0) AS misses,
+       (s.exact_hits + s.near_hits)::double precision / nullif(s.exact_hits + s.near_hits + s.misses, 0) AS hit_rate,
+       s.exact_hits::double precision / nullif(s.exact_hits + s.near_hits + s.misses, 0) AS exact_rate,
+       s.near_hits::double precision / nullif(s.exact_hits + s.near_hits + s.misses, 0) AS near_rate,
+       coalesce(s.divergence, 0) AS divergence, c.reltuples::bigint AS entries,
+       pg_catalog.pg_relation_size(c.oid) AS bytes, s.avg_lookup_ms, s.p95_lookup_ms, s.stats_reset, s.preloaded
+FROM pg_catalog.pg_index i
+    JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+    JOIN pg_catalog.pg_class t ON t.oid = i.indrelid
+    JOIN pg_catalog.pg_namespace n ON n.oid = t.relnamespace
+    JOIN pg_catalog.pg_am a ON a.oid = c.relam
+    LEFT JOIN nbmf_cas_stat() s ON s.indexrelid = c.oid
+WHERE a.amname = 'nbmf_cas' AND c.relkind = 'i';
+COMMENT ON VIEW pg_stat_nbmf_cas IS 'lookups in nbmf_cas indexes: what was there already';
+
+CREATE FUNCTION pg_stat_nbmf_cas_reset(index regclass DEFAULT NULL) RETURNS void
+    AS 'MODULE_PATHNAME', 'nbmf_cas_stat_reset' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION pg_stat_nbmf_cas_reset(regclass) IS 'set the counters of an nbmf_cas index (null: of all in this database) to zero';
+
+REVOKE ALL ON FUNCTION nbmf_cas_stat(), pg_stat_nbmf_cas_reset(regclass) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION nbmf_cas_stat() TO pg_read_all_stats;
+GRANT SELECT ON pg_stat_nbmf_cas TO pg_read_all_stats;
 
 --
 -- Administration: classes, attached columns, shared objects

@@ -54,6 +54,15 @@
 #define nbmf_owns_relation(relid) pg_class_ownercheck(relid, GetUserId())
 #endif
 
+/* index_beginscan() learned to instrument in 18 */
+#if PG_VERSION_NUM >= 180000
+#define nbmf_index_beginscan(heap, index, snapshot, nkeys, norderbys) \
+	index_beginscan(heap, index, snapshot, NULL, nkeys, norderbys)
+#else
+#define nbmf_index_beginscan(heap, index, snapshot, nkeys, norderbys) \
+	index_beginscan(heap, index, snapshot, nkeys, norderbys)
+#endif
+
 /* PG_MODULE_MAGIC_EXT, which carries a name and a version, came in 18 */
 #if PG_VERSION_NUM >= 180000
 #define NBMF_MODULE_MAGIC PG_MODULE_MAGIC_EXT(.name = "nbmf", .version = NBMF_VERSION)

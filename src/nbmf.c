@@ -26,5 +26,6 @@ _PG_init(void)
 	nbmf_cas_init();
 	nbmf_tier_init();
 	nbmf_stats_init();
+	nbmf_cas_stats_init();
 	MarkGUCPrefixReserved("nbmf");
 }

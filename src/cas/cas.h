@@ -345,6 +345,8 @@ extern void nbmf_cas_directory_heavy(Relation index, int table, uint16 value, ui
  */
 extern int nbmf_cas_insert_rows(Relation index, int table, CasRow *const *rows, int n,
 								bool building);
+extern Oid nbmf_cas_inserted_index;
+extern ItemPointerData nbmf_cas_inserted_tid;
 extern int nbmf_cas_content_column(Relation index, int *scalars);
 extern bool nbmf_cas_make_row(Relation index, const CasInfo *info, Datum *values, bool *isnull,
 							  ItemPointer tid, CasRow *row);
@@ -446,7 +448,9 @@ extern int nbmf_cas_distance_of(double threshold);
 /*
  * cas_handler.c
  */
+extern double nbmf_cas_index_threshold(Relation index);
 extern int nbmf_cas_index_distance(Relation index);
+extern Oid nbmf_cas_ball_operator(Relation index, int column);
 extern bool nbmf_cas_is_index(Relation index);
 extern void nbmf_cas_init(void);
 

@@ -34,6 +34,14 @@ typedef struct CasOptions
 
 static relopt_kind cas_relopt_kind;
 
+double
+nbmf_cas_index_threshold(Relation index)
+{
+	const CasOptions *options = (const CasOptions *) index->rd_options;
+
+	return options != NULL ? options->simhash_threshold : DEFAULT_THRESHOLD;
+}
+
 /*
  * The largest distance of what counts as a near hit in the statistics of an
  * index, and in nbmf_cas_lookup.
@@ -41,9 +49,7 @@ static relopt_kind cas_relopt_kind;
 int
 nbmf_cas_index_distance(Relation index)
 {
-	const CasOptions *options = (const CasOptions *) index->rd_options;
-
-	return nbmf_cas_distance_of(options != NULL ? options->simhash_threshold : DEFAULT_THRESHOLD);
+	return nbmf_cas_distance_of(nbmf_cas_index_threshold(index));
 }
 
 static bytea *
@@ -64,6 +70,28 @@ nbmf_cas_is_index(Relation index)
 {
 	return index->rd_rel->relkind == RELKIND_INDEX && index->rd_indam != NULL &&
 		   index->rd_indam->ambuild == nbmf_cas_build;
+}
+
+/*
+ * The operator of the content column that means "is within a ball".  The ball's
+ * type is the right side of the only member with that strategy.
+ */
+Oid
+nbmf_cas_ball_operator(Relation index, int column)
+{
+	CatCList *members =
+		SearchSysCacheList1(AMOPSTRATEGY, ObjectIdGetDatum(index->rd_opfamily[column]));
+	Oid result = InvalidOid;
+
+	for (int i = 0; i < members->n_members; i++)
+	{
+		Form_pg_amop form = (Form_pg_amop) GETSTRUCT(&members->members[i]->tuple);
+
+		if (form->amopstrategy == CAS_STRATEGY_BALL)
+			result = form->amopopr;
+	}
+	ReleaseCatCacheList(members);
+	return result;
 }
 
 static bool

@@ -367,8 +367,15 @@ nbmf_cas_make_row(Relation index, const CasInfo *info, Datum *values, bool *isnu
 	return true;
 }
 
+/* What this backend has inserted last: see nbmf_cas_count_lookup */
+Oid nbmf_cas_inserted_index = InvalidOid;
+ItemPointerData nbmf_cas_inserted_tid;
+
 /*
  * aminsert
+ *
+ * An insert is a lookup in the statistics, too.  Where there is an exclusion
+ * constraint, its check is what is counted.
  */
 bool
 nbmf_cas_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Relation heap,
@@ -378,6 +385,7 @@ nbmf_cas_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Re
 	MemoryContext context;
 	MemoryContext old;
 	CasRow *row;
+	bool found = false;
 
 	context = AllocSetContextCreate(CurrentMemoryContext, "nbmf_cas insert", ALLOCSET_SMALL_SIZES);
 	old = MemoryContextSwitchTo(context);
@@ -385,7 +393,12 @@ nbmf_cas_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Re
 	if (nbmf_cas_make_row(index, &info, values, isnull, tid, row))
 	{
 		for (int table = 0; table < CAS_TABLES; table++)
-			(void) nbmf_cas_insert_rows(index, table, &row, 1, false);
+			found = nbmf_cas_insert_rows(index, table, &row, 1, false);
+		if (!index->rd_index->indisexclusion)
+			nbmf_cas_stats_lookup(RelationGetRelid(index), found ? NBMF_CAS_EXACT : NBMF_CAS_MISS,
+								  0);
+		nbmf_cas_inserted_index = RelationGetRelid(index);
+		nbmf_cas_inserted_tid = *tid;
 	}
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);

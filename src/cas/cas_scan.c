@@ -23,6 +23,7 @@
 #include "utils/snapmgr.h"
 
 #include "cas/cas.h"
+#include "stats/stats.h"
 #include "type/type.h"
 
 /* Rungs of the ladder */
@@ -46,6 +47,8 @@ typedef struct CasScan
 	bool recheck_distance;
 	NbmfBall order; /* simhash to order by */
 	CasQuery query;
+	bool has_digest; /* of what near ones are looked for */
+	uint64 digest[2];
 	int rung;     /* next rung */
 	int finished; /* all hits up to this distance have been found */
 	int farthest; /* no hit can be farther away */
@@ -142,6 +145,15 @@ add_ball(CasQuery *query, uint64 simhash, int distance)
 	}
 }
 
+/* A digest as the index keeps it */
+static void
+read_digest(const NbmfKey *key, uint64 digest[2])
+{
+	memcpy(digest, key->digest, sizeof(key->digest));
+	digest[0] = pg_ntoh64(digest[0]);
+	digest[1] = pg_ntoh64(digest[1]);
+}
+
 static const NbmfKey *
 key_of_argument(Relation index, int column, Datum argument)
 {
@@ -172,6 +184,7 @@ make_query(IndexScanDesc scan, bool bitmap)
 	state->recheck_distance = false;
 	state->rung = 0;
 	state->finished = -1;
+	state->has_digest = false;
 	state->farthest = 64;
 	state->limit = FIRST_PASS_LIMIT;
 
@@ -202,17 +215,20 @@ make_query(IndexScanDesc scan, bool bitmap)
 			const NbmfKey *wanted = key_of_argument(index, column, key->sk_argument);
 			uint64 halves[2];
 
-			memcpy(halves, wanted->digest, sizeof(halves));
-			halves[0] = pg_ntoh64(halves[0]);
-			halves[1] = pg_ntoh64(halves[1]);
+			read_digest(wanted, halves);
 			if (query->exact && memcmp(query->digest, halves, sizeof(halves)) != 0)
 				state->nothing = true;
 			query->exact = true;
 			memcpy(query->digest, halves, sizeof(halves));
 		}
 		else if (key->sk_strategy == CAS_STRATEGY_NEAR)
-			add_ball(query, key_of_argument(index, column, key->sk_argument)->simhash,
-					 NBMF_CAS_NEAR_DISTANCE);
+		{
+			const NbmfKey *wanted = key_of_argument(index, column, key->sk_argument);
+
+			add_ball(query, wanted->simhash, NBMF_CAS_NEAR_DISTANCE);
+			read_digest(wanted, state->digest);
+			state->has_digest = true;
+		}
 		else if (key->sk_strategy == CAS_STRATEGY_BALL)
 		{
 			const NbmfBall *ball = DatumGetNbmfBall(key->sk_argument);
@@ -258,6 +274,66 @@ make_query(IndexScanDesc scan, bool bitmap)
 						errmsg("an nbmf_cas index finds rows by their content only"),
 						errdetail("Rows with null content are not in index \"%s\".",
 								  RelationGetRelationName(index))));
+}
+
+/*
+ * Count a lookup: a scan with a qual on the content that is not ordered.
+ *
+ * The check of a constraint runs in two ways: before an insert (ON CONFLICT),
+ * and after it, when it finds the row itself.  Both for one row count once.
+ */
+static void
+count_lookup(IndexScanDesc scan, uint64 ns)
+{
+	static Oid looked_before = InvalidOid;
+	CasScan *state = scan->opaque;
+	Oid index = RelationGetRelid(scan->indexRelation);
+	const CasQuery *query = &state->query;
+	int64 others = state->hits.n;
+	int nearest = 0;
+
+	if (!IsMVCCSnapshot(scan->xs_snapshot))
+	{
+		bool itself = false;
+
+		for (int64 i = 0; nbmf_cas_inserted_index == index && i < state->hits.n && !itself; i++)
+			itself = ItemPointerEquals(&state->hits.hit[i].tid, &nbmf_cas_inserted_tid);
+		if (itself)
+		{
+			bool counted = looked_before == index;
+
+			looked_before = InvalidOid;
+			if (counted)
+				return;
+			others--;
+		}
+		else
+			looked_before = others == 0 ? index : InvalidOid;
+	}
+
+	/* the row itself is at distance 0 */
+	while (nearest < 64 &&
+		   state->hits.count[nearest] == (nearest == 0 ? state->hits.n - others : 0))
+		nearest++;
+	if (others > 0 && query->exact)
+		nbmf_cas_stats_lookup(index, NBMF_CAS_EXACT, ns);
+	else if (others > 0 && nearest <= nbmf_cas_index_distance(scan->indexRelation))
+	{
+		CasQuery exact = {.exact = true,
+						  .over = -1,
+						  .filters = query->filters,
+						  .filter = query->filter,
+						  .digest = {state->digest[0], state->digest[1]}};
+		CasHits hits;
+
+		nbmf_cas_hits_init(&hits, state->query_context);
+		if (state->has_digest && nearest == 0)
+			(void) nbmf_cas_search(scan->indexRelation, &exact, &hits);
+		nbmf_cas_stats_lookup(index,
+							  hits.n > state->hits.n - others ? NBMF_CAS_EXACT : NBMF_CAS_NEAR, ns);
+	}
+	else
+		nbmf_cas_stats_lookup(index, NBMF_CAS_MISS, ns);
 }
 
 /*
@@ -319,11 +395,22 @@ find_hits(IndexScanDesc scan, bool bitmap)
 			state->finished = state->farthest;
 		else if (!state->ordered || state->query.exact || state->any_order)
 		{
-			if (!state->query.exact && state->query.balls == 0)
+			bool lookup = state->query.exact || state->query.balls > 0;
+			instr_time start;
+			instr_time end;
+
+			INSTR_TIME_SET_CURRENT(start);
+			if (!lookup)
 				add_ball(&state->query, 0, 64);
-			nbmf_cas_search(index, &state->query, &state->hits);
+			(void) nbmf_cas_search(index, &state->query, &state->hits);
 			nbmf_cas_hits_sort(&state->hits, false);
 			state->finished = state->farthest;
+			if (lookup && !state->ordered)
+			{
+				INSTR_TIME_SET_CURRENT(end);
+				INSTR_TIME_SUBTRACT(end, start);
+				count_lookup(scan, (uint64) (INSTR_TIME_GET_DOUBLE(end) * 1e9));
+			}
 		}
 		else
 			find_ordered(index, state, rungs[state->rung++]);

@@ -39,26 +39,17 @@
 #include "compat.h"
 #include "stats/stats.h"
 
-/*
- * Histogram of nanoseconds: four buckets an octave, so a bucket's bounds are
- * at most 25 % apart.  Bucket i holds values from bucket_start(i) on; the
- * first also holds what is shorter, the last what is longer (68 s).
- */
-#define HISTOGRAM_MIN_BITS 4
-#define HISTOGRAM_MAX_BITS 36
-#define HISTOGRAM_BUCKETS  ((HISTOGRAM_MAX_BITS - HISTOGRAM_MIN_BITS) * 4)
+#define SLOTS            128
 
-#define SLOTS              128
-
-#define STATS_FILE         "pg_stat/nbmf.stat"
-#define STATS_FILE_MAGIC   0x6e626d01 /* change when the layout changes */
+#define STATS_FILE       "pg_stat/nbmf.stat"
+#define STATS_FILE_MAGIC 0x6e626d01 /* change when the layout changes */
 
 typedef struct StatsSlot
 {
 	Oid dbid;                  /* InvalidOid: free */
 	pg_atomic_uint64 reset_at; /* TimestampTz */
 	pg_atomic_uint64 counter[NBMF_STATS_OPS][NBMF_STATS_COUNTERS];
-	pg_atomic_uint64 histogram[NBMF_STATS_OPS][HISTOGRAM_BUCKETS];
+	pg_atomic_uint64 histogram[NBMF_STATS_OPS][NBMF_HISTOGRAM_BUCKETS];
 } StatsSlot;
 
 typedef struct StatsShared
@@ -73,7 +64,7 @@ typedef struct StatsRecord
 	Oid dbid;
 	TimestampTz reset_at;
 	uint64 counter[NBMF_STATS_OPS][NBMF_STATS_COUNTERS];
-	uint64 histogram[NBMF_STATS_OPS][HISTOGRAM_BUCKETS];
+	uint64 histogram[NBMF_STATS_OPS][NBMF_HISTOGRAM_BUCKETS];
 } StatsRecord;
 
 int nbmf_latency_sample = 16;
@@ -102,7 +93,7 @@ slot_clear(StatsSlot *slot)
 	{
 		for (int i = 0; i < NBMF_STATS_COUNTERS; i++)
 			pg_atomic_write_u64(&slot->counter[op][i], 0);
-		for (int i = 0; i < HISTOGRAM_BUCKETS; i++)
+		for (int i = 0; i < NBMF_HISTOGRAM_BUCKETS; i++)
 			pg_atomic_write_u64(&slot->histogram[op][i], 0);
 	}
 	pg_atomic_write_u64(&slot->reset_at, (uint64) GetCurrentTimestamp());
@@ -117,7 +108,7 @@ slot_init(StatsSlot *slot)
 	{
 		for (int i = 0; i < NBMF_STATS_COUNTERS; i++)
 			pg_atomic_init_u64(&slot->counter[op][i], 0);
-		for (int i = 0; i < HISTOGRAM_BUCKETS; i++)
+		for (int i = 0; i < NBMF_HISTOGRAM_BUCKETS; i++)
 			pg_atomic_init_u64(&slot->histogram[op][i], 0);
 	}
 }
@@ -240,24 +231,24 @@ stats_xact_callback(XactEvent event, void *arg)
 	}
 }
 
-static int
-bucket_of(uint64 ns)
+int
+nbmf_histogram_bucket(uint64 ns)
 {
 	int bits;
 	int bucket;
 
-	if (ns < (UINT64CONST(1) << HISTOGRAM_MIN_BITS))
+	if (ns < (UINT64CONST(1) << NBMF_HISTOGRAM_MIN_BITS))
 		return 0;
 	bits = pg_leftmost_one_pos64(ns);
-	bucket = (bits - HISTOGRAM_MIN_BITS) * 4 + (int) ((ns >> (bits - 2)) & 3);
-	return Min(bucket, HISTOGRAM_BUCKETS - 1);
+	bucket = (bits - NBMF_HISTOGRAM_MIN_BITS) * 4 + (int) ((ns >> (bits - 2)) & 3);
+	return Min(bucket, NBMF_HISTOGRAM_BUCKETS - 1);
 }
 
 static double
 bucket_start(int bucket)
 {
 	return (double) (UINT64CONST(4) + bucket % 4) *
-		   (double) (UINT64CONST(1) << (bucket / 4 + HISTOGRAM_MIN_BITS - 2));
+		   (double) (UINT64CONST(1) << (bucket / 4 + NBMF_HISTOGRAM_MIN_BITS - 2));
 }
 
 /*
@@ -275,7 +266,7 @@ nbmf_stats_add_latency(NbmfStatsOp op, const NbmfStatsTimer *timer)
 
 	nbmf_stats_pending[op][NBMF_STATS_TIMED]++;
 	nbmf_stats_pending[op][NBMF_STATS_NANOSECONDS] += ns;
-	pg_atomic_fetch_add_u64(&get_slot()->histogram[op][bucket_of(ns)], 1);
+	pg_atomic_fetch_add_u64(&get_slot()->histogram[op][nbmf_histogram_bucket(ns)], 1);
 }
 
 /*
@@ -286,19 +277,19 @@ nbmf_stats_add_latency(NbmfStatsOp op, const NbmfStatsTimer *timer)
  * The q-quantile of a histogram in milliseconds, on a straight line within
  * its bucket; a negative number if the histogram is empty.
  */
-static double
-quantile_ms(pg_atomic_uint64 *histogram, double q)
+double
+nbmf_histogram_quantile_ms(pg_atomic_uint64 *histogram, double q)
 {
-	uint64 count[HISTOGRAM_BUCKETS];
+	uint64 count[NBMF_HISTOGRAM_BUCKETS];
 	double total = 0;
 	double seen = 0;
 
-	for (int i = 0; i < HISTOGRAM_BUCKETS; i++)
+	for (int i = 0; i < NBMF_HISTOGRAM_BUCKETS; i++)
 	{
 		count[i] = pg_atomic_read_u64(&histogram[i]);
 		total += (double) count[i];
 	}
-	for (int i = 0; i < HISTOGRAM_BUCKETS; i++)
+	for (int i = 0; i < NBMF_HISTOGRAM_BUCKETS; i++)
 	{
 		if (count[i] > 0 && seen + (double) count[i] >= q * total)
 		{
@@ -370,8 +361,8 @@ nbmf_stat(PG_FUNCTION_ARGS)
 				  1e6);
 	for (int op = 0; op < NBMF_STATS_OPS; op++)
 	{
-		double p50 = quantile_ms(slot->histogram[op], 0.50);
-		double p95 = quantile_ms(slot->histogram[op], 0.95);
+		double p50 = nbmf_histogram_quantile_ms(slot->histogram[op], 0.50);
+		double p95 = nbmf_histogram_quantile_ms(slot->histogram[op], 0.95);
 
 		set_float(values, nulls, i++, p50 >= 0, p50);
 		set_float(values, nulls, i++, p95 >= 0, p95);
@@ -440,7 +431,7 @@ save_stats(int code, Datum arg)
 		{
 			for (int c = 0; c < NBMF_STATS_COUNTERS; c++)
 				record.counter[op][c] = pg_atomic_read_u64(&slot->counter[op][c]);
-			for (int b = 0; b < HISTOGRAM_BUCKETS; b++)
+			for (int b = 0; b < NBMF_HISTOGRAM_BUCKETS; b++)
 				record.histogram[op][b] = pg_atomic_read_u64(&slot->histogram[op][b]);
 		}
 		hash = hash_bytes((unsigned char *) &record, sizeof(record));
@@ -497,7 +488,7 @@ load_stats(void)
 		{
 			for (int c = 0; c < NBMF_STATS_COUNTERS; c++)
 				pg_atomic_write_u64(&slot->counter[op][c], record.counter[op][c]);
-			for (int b = 0; b < HISTOGRAM_BUCKETS; b++)
+			for (int b = 0; b < NBMF_HISTOGRAM_BUCKETS; b++)
 				pg_atomic_write_u64(&slot->histogram[op][b], record.histogram[op][b]);
 		}
 	}
