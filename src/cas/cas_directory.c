@@ -142,6 +142,9 @@ nbmf_cas_directory_add(Relation index, int table, uint16 lo, uint16 hi, BlockNum
 
 		if (group[g] == InvalidBlockNumber)
 			continue;
+		/* locking a page twice would wait for ever */
+		if (group[g] == block)
+			nbmf_cas_corrupted(index, block, "A bucket is in the place of a directory page.");
 		buffer =
 			nbmf_cas_read_typed(index, group[g], BUFFER_LOCK_EXCLUSIVE, CAS_PAGE_DIRECTORY, table);
 		nbmf_cas_change_begin(&change, index, building);

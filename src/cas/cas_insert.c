@@ -138,6 +138,9 @@ add_rows(Page page, int table, CasRow *const *rows, int n, int scalars, uint16 h
 static Buffer
 lock_hint(Relation index, BlockNumber block, int table, const CasTail *tail)
 {
+	/* locking a page twice would wait for ever */
+	if (tail->hint == block || tail->next == block)
+		nbmf_cas_corrupted(index, block, "The bucket is linked to itself.");
 	if (tail->hint != InvalidBlockNumber)
 	{
 		Buffer buffer = nbmf_cas_read(index, tail->hint, BUFFER_LOCK_EXCLUSIVE, NULL);
@@ -168,6 +171,7 @@ insert_into_chain(Relation index, Buffer buffer, int table, CasRow *const *rows,
 	Buffer new_buffer = InvalidBuffer;
 	CasChange change;
 	Page page;
+	BlockNumber pages = 0;
 	uint32 chain = 0;
 	int added;
 
@@ -178,8 +182,9 @@ insert_into_chain(Relation index, Buffer buffer, int table, CasRow *const *rows,
 
 		if (next == InvalidBlockNumber)
 			break;
-		if (next == BufferGetBlockNumber(last))
-			nbmf_cas_corrupted(index, next, "The page is linked to itself.");
+		if (next == BufferGetBlockNumber(last) || next == block ||
+			++pages > RelationGetNumberOfBlocks(index))
+			nbmf_cas_corrupted(index, next, "The chain does not end.");
 		next_buffer =
 			nbmf_cas_read_typed(index, next, BUFFER_LOCK_EXCLUSIVE, CAS_PAGE_OVERFLOW, table);
 		UnlockReleaseBuffer(last);
@@ -260,6 +265,7 @@ nbmf_cas_insert_rows(Relation index, int table, CasRow *const *rows, int n, bool
 	BlockNumber block = InvalidBlockNumber;
 	int done = 0;
 	int found = 0;
+	int lo = -1; /* where the next bucket must begin, if that is known */
 
 	while (done < n)
 	{
@@ -269,15 +275,20 @@ nbmf_cas_insert_rows(Relation index, int table, CasRow *const *rows, int n, bool
 		CasTail *tail;
 
 		if (block == InvalidBlockNumber)
+		{
 			block = nbmf_cas_bucket_for(index, table, value);
+			lo = -1;
+		}
 		buffer = nbmf_cas_read_typed(index, block, BUFFER_LOCK_EXCLUSIVE, CAS_PAGE_BUCKET, table);
 		page = BufferGetPage(buffer);
 		tail = CasPageTail(page);
-		if (value < tail->lo || (value > tail->hi && tail->right == InvalidBlockNumber))
+		if (value < tail->lo || (lo >= 0 && tail->lo != lo) ||
+			(value > tail->hi && tail->right == InvalidBlockNumber))
 			nbmf_cas_corrupted(index, block, "The bucket is not where the directory says.");
 		if (value > tail->hi)
 		{
 			block = tail->right;
+			lo = tail->hi + 1;
 			UnlockReleaseBuffer(buffer);
 			CHECK_FOR_INTERRUPTS();
 			continue;

@@ -22,6 +22,7 @@
 
 #include <math.h>
 
+#include "access/htup_details.h"
 #include "miscadmin.h"
 #include "utils/float.h"
 #include "utils/memutils.h"
@@ -335,6 +336,7 @@ typedef struct Search
 	int scalars;
 	Size payload_size;
 	const int *radius; /* NULL: a pass */
+	BlockNumber block; /* page that is searched */
 	int distance;
 } Search;
 
@@ -354,6 +356,18 @@ filters_admit(const Search *search, const char *payload)
 	return true;
 }
 
+static void
+add_hit(const Search *search, const char *payload, int distance)
+{
+	ItemPointerData tid;
+
+	memcpy(&tid, payload, sizeof(tid));
+	if (ItemPointerGetOffsetNumberNoCheck(&tid) == InvalidOffsetNumber ||
+		ItemPointerGetOffsetNumberNoCheck(&tid) > MaxHeapTuplesPerPage)
+		nbmf_cas_corrupted(search->index, search->block, "An entry has no possible TID.");
+	hits_add(search->hits, payload, distance);
+}
+
 /* Is this table the first whose radius admits the difference? */
 static inline bool
 table_admits(const Search *search, uint64 difference)
@@ -370,13 +384,16 @@ table_admits(const Search *search, uint64 difference)
 }
 
 static void
-search_page(const Search *search, Page page)
+search_page(Search *search, Buffer buffer)
 {
+	Page page = BufferGetPage(buffer);
 	const CasQuery *query = search->query;
 	const uint64 *keys = CasPageKeys(page);
 	int n = nbmf_cas_count(page);
 	uint16 found[BLCKSZ / sizeof(uint64) + 1];
 	int matches;
+
+	search->block = BufferGetBlockNumber(buffer);
 
 	if (query->exact)
 	{
@@ -389,7 +406,7 @@ search_page(const Search *search, Page page)
 			payload = nbmf_cas_payload(page, i, search->payload_size);
 			if (memcmp(payload + CAS_TID_SIZE, &query->digest[1], sizeof(uint64)) == 0 &&
 				filters_admit(search, payload))
-				hits_add(search->hits, payload, 0);
+				add_hit(search, payload, 0);
 		}
 		return;
 	}
@@ -410,7 +427,7 @@ search_page(const Search *search, Page page)
 			continue;
 		payload = nbmf_cas_payload(page, found[m], search->payload_size);
 		if (filters_admit(search, payload))
-			hits_add(search->hits, payload, distance);
+			add_hit(search, payload, distance);
 	}
 }
 
@@ -418,8 +435,9 @@ search_page(const Search *search, Page page)
  * Search the chain of a bucket, whose page is locked and is released.
  */
 static void
-search_chain(const Search *search, Buffer buffer)
+search_chain(Search *search, Buffer buffer)
 {
+	BlockNumber block = BufferGetBlockNumber(buffer);
 	BlockNumber pages = 0;
 
 	for (;;)
@@ -429,16 +447,16 @@ search_chain(const Search *search, Buffer buffer)
 
 		if (next == InvalidBlockNumber)
 			break;
-		if (++pages > nbmf_cas_info(search->index)->blocks &&
-			pages > RelationGetNumberOfBlocks(search->index))
+		/* locking a page twice would wait for ever */
+		if (next == block || next == BufferGetBlockNumber(buffer) ||
+			(++pages > nbmf_cas_info(search->index)->blocks &&
+			 pages > RelationGetNumberOfBlocks(search->index)))
 			nbmf_cas_corrupted(search->index, next, "The chain does not end.");
-		if (next == BufferGetBlockNumber(buffer))
-			nbmf_cas_corrupted(search->index, next, "The page is linked to itself.");
 		next_buffer = nbmf_cas_read_typed(search->index, next, BUFFER_LOCK_SHARE, CAS_PAGE_OVERFLOW,
 										  search->table);
 		UnlockReleaseBuffer(buffer);
 		buffer = next_buffer;
-		search_page(search, BufferGetPage(buffer));
+		search_page(search, buffer);
 	}
 	UnlockReleaseBuffer(buffer);
 }
@@ -449,8 +467,10 @@ search_chain(const Search *search, Buffer buffer)
  * bucket on its right.
  */
 static int
-search_bucket(const Search *search, int value, BlockNumber block, BlockNumber *right)
+search_bucket(Search *search, int value, BlockNumber block, BlockNumber *right)
 {
+	int lo = -1; /* where the bucket must begin, if that is known */
+
 	for (;;)
 	{
 		Buffer buffer = nbmf_cas_read_typed(search->index, block, BUFFER_LOCK_SHARE,
@@ -459,12 +479,13 @@ search_bucket(const Search *search, int value, BlockNumber block, BlockNumber *r
 		const CasTail *tail = CasPageTail(page);
 		int hi = tail->hi;
 
-		if (value < tail->lo)
-			nbmf_cas_corrupted(search->index, block, "The bucket begins too late.");
+		if (value < tail->lo || (lo >= 0 && tail->lo != lo))
+			nbmf_cas_corrupted(search->index, block, "The bucket does not begin where it should.");
+		lo = hi + 1;
 		*right = tail->right;
 		if (value <= hi)
 		{
-			search_page(search, page);
+			search_page(search, buffer);
 			search_chain(search, buffer);
 			return hi;
 		}
@@ -510,8 +531,7 @@ values_within(uint16 value, int radius, uint16 *values)
 }
 
 static void
-search_values(const Search *search, const CasRoot *root, const uint16 *values, int n,
-			  BlockNumber *blocks)
+search_values(Search *search, const CasRoot *root, const uint16 *values, int n, BlockNumber *blocks)
 {
 	int last = -1;
 
@@ -531,7 +551,7 @@ search_values(const Search *search, const CasRoot *root, const uint16 *values, i
  * Search all buckets of a table.
  */
 static void
-search_table(const Search *search)
+search_table(Search *search)
 {
 	BlockNumber block = CAS_FIRST_BLOCK(search->table);
 	int value = 0;

@@ -100,7 +100,7 @@ free_page(Vacuum *vacuum, Buffer before, Buffer buffer, IndexBulkDeleteResult *s
  * Clean a bucket and its chain, and go to the next.
  */
 static BlockNumber
-clean_bucket(Vacuum *vacuum, BlockNumber block, IndexBulkDeleteResult *stats)
+clean_bucket(Vacuum *vacuum, BlockNumber block, int *lo, IndexBulkDeleteResult *stats)
 {
 	Relation index = vacuum->index;
 	Buffer buffer =
@@ -111,6 +111,9 @@ clean_bucket(Vacuum *vacuum, BlockNumber block, IndexBulkDeleteResult *stats)
 	bool chained = CasPageTail(BufferGetPage(buffer))->next != InvalidBlockNumber;
 	uint32 pages = 0;
 
+	if (CasPageTail(BufferGetPage(buffer))->lo != *lo)
+		nbmf_cas_corrupted(index, block, "The bucket does not begin where it should.");
+	*lo = CasPageTail(BufferGetPage(buffer))->hi + 1;
 	(void) clean_page(vacuum, buffer);
 	for (;;)
 	{
@@ -119,7 +122,8 @@ clean_bucket(Vacuum *vacuum, BlockNumber block, IndexBulkDeleteResult *stats)
 
 		if (next == InvalidBlockNumber)
 			break;
-		if (next == BufferGetBlockNumber(buffer) || pages > RelationGetNumberOfBlocks(index))
+		if (next == BufferGetBlockNumber(buffer) || next == block ||
+			pages > RelationGetNumberOfBlocks(index))
 			nbmf_cas_corrupted(index, next, "The chain does not end.");
 		next_buffer = nbmf_cas_read_typed(index, next, BUFFER_LOCK_EXCLUSIVE, CAS_PAGE_OVERFLOW,
 										  vacuum->table);
@@ -174,13 +178,14 @@ nbmf_cas_bulk_delete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats,
 	for (vacuum.table = 0; vacuum.table < CAS_TABLES; vacuum.table++)
 	{
 		BlockNumber block = CAS_FIRST_BLOCK(vacuum.table);
+		int lo = 0;
 
 		vacuum.payload_size = nbmf_cas_payload_size(vacuum.table, scalars);
 		vacuum.kept = vacuum.removed = 0;
 		while (block != InvalidBlockNumber)
 		{
 			nbmf_vacuum_delay_point();
-			block = clean_bucket(&vacuum, block, stats);
+			block = clean_bucket(&vacuum, block, &lo, stats);
 		}
 	}
 
