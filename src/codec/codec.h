@@ -226,7 +226,11 @@ typedef struct NbmfFingerprint
 
 /* fingerprint.c */
 extern void nbmf_fingerprint(NbmfKind kind, const void *content, size_t len, NbmfFingerprint *out);
+extern void nbmf_fingerprint_portable(NbmfKind kind, const void *content, size_t len,
+									  NbmfFingerprint *out);
 extern int nbmf_fingerprint_distance(uint64_t a, uint64_t b);
+
+/* similarity.c */
 extern double nbmf_similarity(NbmfKind kind, const void *a, size_t a_len, const void *b,
 							  size_t b_len);
 

@@ -34,6 +34,7 @@ main(int argc, char **argv)
 	test_workspace(quick);
 	test_dict(quick);
 	test_damage(quick);
+	test_fingerprint(quick, argv[argc - 1]);
 	test_golden(argv[argc - 1]);
 	return tap_finish();
 }

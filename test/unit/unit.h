@@ -51,5 +51,6 @@ extern void test_damage(bool quick);
 extern void test_kind(bool quick);
 extern void test_dict(bool quick);
 extern void test_digest(bool quick);
+extern void test_fingerprint(bool quick, const char *golden_dir);
 
 #endif /* NBMF_TEST_UNIT_H */

@@ -1,0 +1,50 @@
+/*
+ * fuzz_fingerprint.c
+ *		Arbitrary bytes as content of every kind: the portable and the fast path
+ *		give the same fingerprint, and the comparison of two contents keeps to
+ *		its range.  The fuzzer's time limit finds what is not linear.
+ *
+ * The first byte says where the rest is cut in two.
+ */
+#include "codec/codec.h"
+
+#include "require.h"
+
+#include <string.h>
+
+static uint8_t *
+copy(const uint8_t *data, size_t size)
+{
+	/* nothing behind it: the sanitizer sees a byte too many being read */
+	uint8_t *p = malloc(size);
+
+	if (size > 0)
+		memcpy(p, data, size);
+	return p;
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	size_t cut = size > 0 ? (size - 1) * data[0] / 255 : 0;
+	uint8_t *a = copy(data + (size > 0), cut);
+	size_t b_len = size > 0 ? size - 1 - cut : 0;
+	uint8_t *b = copy(data + size - b_len, b_len);
+
+	for (int kind = NBMF_KIND_TEXT; kind <= NBMF_KIND_VECTOR; kind++)
+	{
+		NbmfFingerprint fast;
+		NbmfFingerprint slow;
+		double alike;
+
+		nbmf_fingerprint((NbmfKind) kind, a, cut, &fast);
+		nbmf_fingerprint_portable((NbmfKind) kind, a, cut, &slow);
+		REQUIRE(fast.simhash == slow.simhash && fast.second == slow.second);
+		alike = nbmf_similarity((NbmfKind) kind, a, cut, b, b_len);
+		REQUIRE(alike >= 0 && alike <= 1);
+		REQUIRE(alike == nbmf_similarity((NbmfKind) kind, b, b_len, a, cut));
+	}
+	free(a);
+	free(b);
+	return 0;
+}
