@@ -63,6 +63,13 @@
 	index_beginscan(heap, index, snapshot, nkeys, norderbys)
 #endif
 
+/* What names a relation's file got another name in 16 */
+#if PG_VERSION_NUM >= 160000
+#define nbmf_locator(rel) ((rel)->rd_locator)
+#else
+#define nbmf_locator(rel) ((rel)->rd_node)
+#endif
+
 /* PG_MODULE_MAGIC_EXT, which carries a name and a version, came in 18 */
 #if PG_VERSION_NUM >= 180000
 #define NBMF_MODULE_MAGIC PG_MODULE_MAGIC_EXT(.name = "nbmf", .version = NBMF_VERSION)

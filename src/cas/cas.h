@@ -332,13 +332,26 @@ extern void nbmf_cas_change_finish(CasChange *change);
  * cas_directory.c
  */
 extern void nbmf_cas_read_root(Relation index, int table, CasRoot *root);
-extern void nbmf_cas_resolve(Relation index, int table, const CasRoot *root, const uint16 *values,
-							 int n, BlockNumber *blocks);
 extern BlockNumber nbmf_cas_bucket_for(Relation index, int table, uint16 value);
 extern void nbmf_cas_directory_add(Relation index, int table, uint16 lo, uint16 hi,
 								   BlockNumber block, bool building);
 extern void nbmf_cas_directory_heavy(Relation index, int table, uint16 value, uint32 pages,
 									 bool building);
+
+/*
+ * cas_cache.c: what a backend remembers of the directory
+ */
+typedef struct CasWay
+{
+	BlockNumber block; /* bucket at or to the left of ... */
+	Buffer buffer;     /* where it was last seen */
+	uint16 from;       /* ... the one of this value */
+} CasWay;
+
+extern void nbmf_cas_cache_forget(Relation index);
+extern const CasRoot *nbmf_cas_cached_root(Relation index, int table);
+extern void nbmf_cas_prefetch(Relation index, int table, uint16 value);
+extern Buffer nbmf_cas_lock_bucket(Relation index, int table, uint16 value, int lock);
 
 /*
  * cas_insert.c
@@ -406,7 +419,8 @@ typedef struct CasPlan
 	bool flat;
 } CasPlan;
 
-extern void nbmf_cas_plan(int distance, uint16 const *chunks, const CasRoot *roots, CasPlan *plan);
+extern void nbmf_cas_plan(int distance, uint16 const *chunks, const CasRoot *const *roots,
+						  CasPlan *plan);
 extern double nbmf_cas_plan_pages(int distance, double buckets);
 extern bool nbmf_cas_search(Relation index, const CasQuery *query, CasHits *hits);
 extern void nbmf_cas_hits_init(CasHits *hits, MemoryContext context);

@@ -206,6 +206,8 @@ nbmf_cas_build(Relation heap, Relation index, IndexInfo *index_info)
 	if (RelationGetNumberOfBlocks(index) != 0)
 		elog(ERROR, "index \"%s\" already contains data", RelationGetRelationName(index));
 
+	/* a file that was truncated in place has other pages now */
+	nbmf_cas_cache_forget(index);
 	content = nbmf_cas_content_column(index, &scalars);
 	for (BlockNumber block = 0; block < CAS_BLOCKS_MIN; block++)
 	{

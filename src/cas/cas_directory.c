@@ -24,35 +24,7 @@ nbmf_cas_read_root(Relation index, int table, CasRoot *root)
 }
 
 /*
- * Buckets at or to the left of those for n values in ascending order.
- */
-void
-nbmf_cas_resolve(Relation index, int table, const CasRoot *root, const uint16 *values, int n,
-				 BlockNumber *blocks)
-{
-	for (int i = 0; i < n;)
-	{
-		int group = values[i] / CAS_GROUP_VALUES;
-		BlockNumber directory = root->group[group];
-		Buffer buffer = InvalidBuffer;
-		const BlockNumber *slots = NULL;
-
-		if (directory != InvalidBlockNumber)
-		{
-			buffer =
-				nbmf_cas_read_typed(index, directory, BUFFER_LOCK_SHARE, CAS_PAGE_DIRECTORY, table);
-			slots = CasPageSlots(BufferGetPage(buffer));
-		}
-		for (; i < n && values[i] / CAS_GROUP_VALUES == group; i++)
-			blocks[i] = slots != NULL ? slots[values[i] % CAS_GROUP_VALUES]
-									  : root->slot[values[i] / CAS_SLOT_VALUES];
-		if (buffer != InvalidBuffer)
-			UnlockReleaseBuffer(buffer);
-	}
-}
-
-/*
- * The same for one value, without a copy of the root.
+ * The bucket at or to the left of the one for a value.
  */
 BlockNumber
 nbmf_cas_bucket_for(Relation index, int table, uint16 value)

@@ -262,38 +262,16 @@ nbmf_cas_insert_rows(Relation index, int table, CasRow *const *rows, int n, bool
 {
 	int scalars = nbmf_cas_info(index)->scalars;
 	Size size = nbmf_cas_payload_size(table, scalars);
-	BlockNumber block = InvalidBlockNumber;
 	int done = 0;
 	int found = 0;
-	int lo = -1; /* where the next bucket must begin, if that is known */
 
 	while (done < n)
 	{
 		uint16 value = nbmf_cas_route(table, nbmf_cas_row_key(rows[done], table));
-		Buffer buffer;
-		Page page;
-		CasTail *tail;
+		Buffer buffer = nbmf_cas_lock_bucket(index, table, value, BUFFER_LOCK_EXCLUSIVE);
+		Page page = BufferGetPage(buffer);
+		const CasTail *tail = CasPageTail(page);
 
-		if (block == InvalidBlockNumber)
-		{
-			block = nbmf_cas_bucket_for(index, table, value);
-			lo = -1;
-		}
-		buffer = nbmf_cas_read_typed(index, block, BUFFER_LOCK_EXCLUSIVE, CAS_PAGE_BUCKET, table);
-		page = BufferGetPage(buffer);
-		tail = CasPageTail(page);
-		if (value < tail->lo || (lo >= 0 && tail->lo != lo) ||
-			(value > tail->hi && tail->right == InvalidBlockNumber))
-			nbmf_cas_corrupted(index, block, "The bucket is not where the directory says.");
-		if (value > tail->hi)
-		{
-			block = tail->right;
-			lo = tail->hi + 1;
-			UnlockReleaseBuffer(buffer);
-			CHECK_FOR_INTERRUPTS();
-			continue;
-		}
-		block = InvalidBlockNumber;
 		if (table == CAS_TABLE_DIGEST && !building)
 			found = page_has_digest(page, rows[done], scalars);
 

@@ -275,20 +275,20 @@ choose_radii(int distance, double cost[CAS_CHUNKS][MAX_RADIUS + 2], int *radius)
 }
 
 void
-nbmf_cas_plan(int distance, uint16 const *chunks, const CasRoot *roots, CasPlan *plan)
+nbmf_cas_plan(int distance, uint16 const *chunks, const CasRoot *const *roots, CasPlan *plan)
 {
 	double cost[CAS_CHUNKS][MAX_RADIUS + 2];
 	double pass = 0;
 
 	for (int t = 0; t < CAS_CHUNKS; t++)
 	{
-		double all = roots[t].buckets;
+		double all = roots[t]->buckets;
 
 		for (int r = -1; r <= MAX_RADIUS; r++)
-			cost[t][r + 1] = pages_within(r, roots[t].buckets);
-		for (uint32 i = 0; i < roots[t].heavies; i++)
+			cost[t][r + 1] = pages_within(r, roots[t]->buckets);
+		for (uint32 i = 0; i < roots[t]->heavies; i++)
 		{
-			const CasHeavy *heavy = &roots[t].heavy[i];
+			const CasHeavy *heavy = &roots[t]->heavy[i];
 			int from = __builtin_popcount(heavy->value ^ chunks[t]);
 
 			all += heavy->pages;
@@ -462,39 +462,18 @@ search_chain(Search *search, Buffer buffer)
 }
 
 /*
- * Search the bucket that is responsible for a value, given one at or to the
- * left of it; returns the last value that it was responsible for, and the
- * bucket on its right.
+ * Search the bucket that is responsible for a value; returns the last value
+ * that it was responsible for.
  */
 static int
-search_bucket(Search *search, int value, BlockNumber block, BlockNumber *right)
+search_bucket(Search *search, uint16 value)
 {
-	int lo = -1; /* where the bucket must begin, if that is known */
+	Buffer buffer = nbmf_cas_lock_bucket(search->index, search->table, value, BUFFER_LOCK_SHARE);
+	int hi = CasPageTail(BufferGetPage(buffer))->hi;
 
-	for (;;)
-	{
-		Buffer buffer = nbmf_cas_read_typed(search->index, block, BUFFER_LOCK_SHARE,
-											CAS_PAGE_BUCKET, search->table);
-		Page page = BufferGetPage(buffer);
-		const CasTail *tail = CasPageTail(page);
-		int hi = tail->hi;
-
-		if (value < tail->lo || (lo >= 0 && tail->lo != lo))
-			nbmf_cas_corrupted(search->index, block, "The bucket does not begin where it should.");
-		lo = hi + 1;
-		*right = tail->right;
-		if (value <= hi)
-		{
-			search_page(search, buffer);
-			search_chain(search, buffer);
-			return hi;
-		}
-		UnlockReleaseBuffer(buffer);
-		if (*right == InvalidBlockNumber)
-			nbmf_cas_corrupted(search->index, block, "A bucket on its right is missing.");
-		block = *right;
-		CHECK_FOR_INTERRUPTS();
-	}
+	search_page(search, buffer);
+	search_chain(search, buffer);
+	return hi;
 }
 
 static int
@@ -530,20 +509,25 @@ values_within(uint16 value, int radius, uint16 *values)
 	return n;
 }
 
+/* How many buckets ahead the processor fetches */
+#define AHEAD 2
+
+/*
+ * Search the buckets of values in ascending order.
+ */
 static void
-search_values(Search *search, const CasRoot *root, const uint16 *values, int n, BlockNumber *blocks)
+search_values(Search *search, const uint16 *values, int n)
 {
 	int last = -1;
 
-	nbmf_cas_resolve(search->index, search->table, root, values, n, blocks);
 	for (int i = 0; i < n; i++)
 	{
-		BlockNumber right;
-
+		if (i + AHEAD < n)
+			nbmf_cas_prefetch(search->index, search->table, values[i + AHEAD]);
 		if (values[i] <= last)
 			continue;
 		CHECK_FOR_INTERRUPTS();
-		last = search_bucket(search, values[i], blocks[i], &right);
+		last = search_bucket(search, values[i]);
 	}
 }
 
@@ -553,16 +537,20 @@ search_values(Search *search, const CasRoot *root, const uint16 *values, int n, 
 static void
 search_table(Search *search)
 {
-	BlockNumber block = CAS_FIRST_BLOCK(search->table);
 	int value = 0;
+	int width = 0;
 
 	while (value < CAS_VALUES)
 	{
+		int next;
+
 		CHECK_FOR_INTERRUPTS();
-		value = search_bucket(search, value, block, &block) + 1;
-		if (value < CAS_VALUES && block == InvalidBlockNumber)
-			nbmf_cas_corrupted(search->index, CAS_FIRST_BLOCK(search->table),
-							   "The last bucket of its table ends too early.");
+		/* the next but one is about there */
+		if (value + 2 * width < CAS_VALUES)
+			nbmf_cas_prefetch(search->index, search->table, (uint16) (value + 2 * width));
+		next = search_bucket(search, (uint16) value) + 1;
+		width = next - value;
+		value = next;
 	}
 }
 
@@ -581,25 +569,20 @@ nbmf_cas_search(Relation index, const CasQuery *query, CasHits *hits)
 
 	if (query->exact)
 	{
-		uint16 value = nbmf_cas_route(CAS_TABLE_DIGEST, query->digest[0]);
-		BlockNumber right;
-
 		search.table = CAS_TABLE_DIGEST;
 		search.payload_size = nbmf_cas_payload_size(CAS_TABLE_DIGEST, scalars);
-		(void) search_bucket(&search, value, nbmf_cas_bucket_for(index, CAS_TABLE_DIGEST, value),
-							 &right);
+		(void) search_bucket(&search, nbmf_cas_route(CAS_TABLE_DIGEST, query->digest[0]));
 	}
 	else
 	{
-		CasRoot *roots = palloc(sizeof(CasRoot) * CAS_CHUNKS);
-		uint16 *values = palloc(sizeof(uint16) * MAX_PROBES);
-		BlockNumber *blocks = palloc(sizeof(BlockNumber) * MAX_PROBES);
+		const CasRoot *roots[CAS_CHUNKS];
+		uint16 values[MAX_PROBES];
 		uint16 chunks[CAS_CHUNKS];
 		CasPlan plan;
 
 		for (int t = 0; t < CAS_CHUNKS; t++)
 		{
-			nbmf_cas_read_root(index, t, &roots[t]);
+			roots[t] = nbmf_cas_cached_root(index, t);
 			chunks[t] = nbmf_cas_route(t, query->ball[0].simhash);
 		}
 		nbmf_cas_plan(query->ball[0].distance, chunks, roots, &plan);
@@ -619,13 +602,9 @@ nbmf_cas_search(Relation index, const CasQuery *query, CasHits *hits)
 				if (plan.radius[t] < 0)
 					continue;
 				search.table = t;
-				search_values(&search, &roots[t], values,
-							  values_within(chunks[t], plan.radius[t], values), blocks);
+				search_values(&search, values, values_within(chunks[t], plan.radius[t], values));
 			}
 		}
-		pfree(blocks);
-		pfree(values);
-		pfree(roots);
 	}
 	return widened;
 }
