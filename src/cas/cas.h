@@ -327,6 +327,8 @@ extern Buffer nbmf_cas_new_buffer(Relation index);
 extern void nbmf_cas_change_begin(CasChange *change, Relation index, bool building);
 extern Page nbmf_cas_change_page(CasChange *change, Buffer buffer, bool fresh);
 extern void nbmf_cas_change_finish(CasChange *change);
+extern void nbmf_cas_add(Relation index, const Buffer *buffers, int n, const CasRow *row,
+						 int scalars);
 
 /*
  * cas_directory.c

@@ -275,7 +275,12 @@ nbmf_cas_insert_rows(Relation index, int table, CasRow *const *rows, int n, bool
 		if (table == CAS_TABLE_DIGEST && !building)
 			found = page_has_digest(page, rows[done], scalars);
 
-		if (nbmf_cas_has_room(page, size))
+		if (nbmf_cas_has_room(page, size) && !building)
+		{
+			nbmf_cas_add(index, &buffer, 1, rows[done++], scalars);
+			UnlockReleaseBuffer(buffer);
+		}
+		else if (nbmf_cas_has_room(page, size))
 		{
 			CasChange change;
 
@@ -356,6 +361,37 @@ nbmf_cas_make_row(Relation index, const CasInfo *info, Datum *values, bool *isnu
 	return true;
 }
 
+/*
+ * Insert a row into all tables by one change, if its buckets have room; false
+ * if they do not.  Locks of buckets are taken in the order of tables, and nobody
+ * who waits for one holds a page of a later table.
+ */
+static bool
+insert_together(Relation index, const CasRow *row, int scalars, bool *found)
+{
+	Buffer buffers[CAS_TABLES];
+	bool room = true;
+	int n = 0;
+
+	while (n < CAS_TABLES && room)
+	{
+		Page page;
+
+		buffers[n] = nbmf_cas_lock_bucket(index, n, nbmf_cas_route(n, nbmf_cas_row_key(row, n)),
+										  BUFFER_LOCK_EXCLUSIVE);
+		page = BufferGetPage(buffers[n]);
+		room = nbmf_cas_has_room(page, nbmf_cas_payload_size(n, scalars));
+		if (n == CAS_TABLE_DIGEST)
+			*found = page_has_digest(page, row, scalars);
+		n++;
+	}
+	if (room)
+		nbmf_cas_add(index, buffers, CAS_TABLES, row, scalars);
+	while (n > 0)
+		UnlockReleaseBuffer(buffers[--n]);
+	return room;
+}
+
 /* What this backend has inserted last: see nbmf_cas_count_lookup */
 Oid nbmf_cas_inserted_index = InvalidOid;
 ItemPointerData nbmf_cas_inserted_tid;
@@ -381,8 +417,11 @@ nbmf_cas_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Re
 	row = palloc0(CAS_ROW_SIZE(info.scalars));
 	if (nbmf_cas_make_row(index, &info, values, isnull, tid, row))
 	{
-		for (int table = 0; table < CAS_TABLES; table++)
-			found = nbmf_cas_insert_rows(index, table, &row, 1, false);
+		if (!insert_together(index, row, info.scalars, &found))
+		{
+			for (int table = 0; table < CAS_TABLES; table++)
+				found = nbmf_cas_insert_rows(index, table, &row, 1, false);
+		}
 		if (!index->rd_index->indisexclusion)
 			nbmf_cas_stats_lookup(RelationGetRelid(index), found ? NBMF_CAS_EXACT : NBMF_CAS_MISS,
 								  0);
