@@ -611,6 +611,13 @@ CREATE FUNCTION nbmf_cas_lookup(index regclass, value nbmf, threshold double pre
 COMMENT ON FUNCTION nbmf_cas_lookup(regclass, nbmf, double precision) IS
     'rows near a value, nearest first, with their contents compared (threshold null: that of the index)';
 
+CREATE FUNCTION nbmf_put(relation regclass, "column" name, value nbmf, others jsonb DEFAULT NULL,
+    threshold double precision DEFAULT NULL,
+    OUT key jsonb, OUT inserted boolean, OUT exact boolean, OUT distance integer, OUT similarity double precision)
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
+COMMENT ON FUNCTION nbmf_put(regclass, name, nbmf, jsonb, double precision) IS
+    'insert a value, or return the key of the row that has it or one as similar as the threshold (null: that of the index)';
+
 --
 -- Statistics
 --

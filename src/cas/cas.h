@@ -462,6 +462,12 @@ extern void nbmf_cas_key_of(Datum value, NbmfKey *key);
 extern int nbmf_cas_distance_of(double threshold);
 
 /*
+ * cas_lookup.c
+ */
+extern void nbmf_cas_compare(Datum found, bool is_key, const NbmfKey *key, const NbmfFrame *frame,
+							 const char *content, int *distance, double *similarity, bool *exact);
+
+/*
  * cas_handler.c
  */
 extern double nbmf_cas_index_threshold(Relation index);

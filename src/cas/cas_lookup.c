@@ -73,12 +73,12 @@ compare_candidates(const void *a, const void *b)
 }
 
 /*
- * Compare a row's content with the value's; of a key, only its digest says
- * something.
+ * Compare a row's content, or key, with a value of which key, frame and content
+ * are given; of a key, only its digest says something about the content.
  */
-static void
-compare_content(Datum found, bool is_key, const NbmfKey *key, const NbmfFrame *frame,
-				const char *content, Candidate *candidate)
+void
+nbmf_cas_compare(Datum found, bool is_key, const NbmfKey *key, const NbmfFrame *frame,
+				 const char *content, int *distance, double *similarity, bool *exact)
 {
 	NbmfKey other;
 
@@ -86,20 +86,19 @@ compare_content(Datum found, bool is_key, const NbmfKey *key, const NbmfFrame *f
 		other = *DatumGetNbmfKey(found);
 	else
 		nbmf_cas_key_of(found, &other);
-	candidate->distance = nbmf_fingerprint_distance(key->simhash, other.simhash);
-	candidate->exact = memcmp(key->digest, other.digest, sizeof(other.digest)) == 0;
-	candidate->similarity = candidate->exact ? 1 : 1 - candidate->distance / 64.0;
-	if (!is_key && !candidate->exact)
+	*distance = nbmf_fingerprint_distance(key->simhash, other.simhash);
+	*exact = memcmp(key->digest, other.digest, sizeof(other.digest)) == 0;
+	*similarity = *exact ? 1 : 1 - *distance / 64.0;
+	if (!is_key && !*exact)
 	{
 		NbmfFrame other_frame;
 		char *other_content = nbmf_value_decode(DatumGetNbmfPP(found), 0, &other_frame);
 
 		/* contents of other kinds have nothing in common */
-		candidate->similarity =
-			(frame->kind <= NBMF_KIND_JSON) == (other_frame.kind <= NBMF_KIND_JSON)
-				? nbmf_similarity(frame->kind, content, frame->raw_len, other_content,
-								  other_frame.raw_len)
-				: 0;
+		*similarity = frame->kind == other_frame.kind
+						  ? nbmf_similarity(frame->kind, content, frame->raw_len, other_content,
+											other_frame.raw_len)
+						  : 0;
 		pfree(other_content);
 	}
 }
@@ -194,7 +193,9 @@ nbmf_cas_lookup(PG_FUNCTION_ARGS)
 		if (!isnull[info.content])
 		{
 			candidates[n].tid = slot->tts_tid;
-			compare_content(values[info.content], is_key, &key, &frame, content, &candidates[n]);
+			nbmf_cas_compare(values[info.content], is_key, &key, &frame, content,
+							 &candidates[n].distance, &candidates[n].similarity,
+							 &candidates[n].exact);
 			divergent += candidates[n].similarity < threshold;
 			n++;
 		}
