@@ -101,7 +101,7 @@ BEGIN
     END LOOP;
 END $$;
 CREATE FUNCTION all_differences() RETURNS SETOF text LANGUAGE sql AS $$
-    WITH q AS (SELECT id, tenant, key FROM bits WHERE id % 397 = 1 UNION ALL SELECT 0, 'none', key_of(0, 0) UNION ALL SELECT 0, 'none', key_of(0, -1)),
+    WITH q AS (SELECT id, tenant, key FROM bits WHERE id % 797 = 1 UNION ALL SELECT 0, 'none', key_of(0, 0) UNION ALL SELECT 0, 'none', key_of(0, -1)),
     w AS (SELECT format('key = %L', key) AS c FROM q UNION ALL SELECT format('key ~= %L', key) FROM q
           UNION ALL SELECT format('tenant = %L AND key ~= %L', tenant, key) FROM q
           UNION ALL SELECT format('key ~= %L AND key <@ nbmf_ball(%L::nbmf_key, 0.95)', key, key) FROM q

@@ -32,7 +32,10 @@ PG_FUNCTION_INFO_V1(nbmf_near_join_selectivity);
 #define ENTRIES_PER_PAGE 400.0
 
 /* Near duplicates that a document has, where nothing else is known */
-#define EXPECTED_NEIGHBOURS 5.0
+#define EXPECTED_NEIGHBOURS 2.0
+
+/* Distance of a ball that is not known yet; no more, so that generic plans are kept */
+#define EXPECTED_DISTANCE 3
 
 /* Index pages are few and hot: the directory, and buckets of all tables */
 #define PAGE_COST_PART 0.25
@@ -90,7 +93,7 @@ nbmf_ball_selectivity(PG_FUNCTION_ARGS)
 	PlannerInfo *root = (PlannerInfo *) PG_GETARG_POINTER(0);
 	List *args = (List *) PG_GETARG_POINTER(2);
 	Node *ball = estimate_expression_value(root, lsecond(args));
-	int distance = NBMF_CAS_NEAR_DISTANCE;
+	int distance = EXPECTED_DISTANCE;
 
 	if (IsA(ball, Const))
 	{
@@ -187,7 +190,7 @@ distance_of_clause(PlannerInfo *root, IndexOptInfo *index, int column, Expr *cla
 				if (IsA(argument, Const) && !((Const *) argument)->constisnull)
 					return DatumGetNbmfBall(((Const *) argument)->constvalue)->distance;
 			}
-			return NBMF_CAS_NEAR_DISTANCE;
+			return EXPECTED_DISTANCE;
 		default:
 			return NBMF_CAS_NEAR_DISTANCE;
 	}

@@ -257,7 +257,8 @@ void
 nbmf_cas_init(void)
 {
 	cas_relopt_kind = add_reloption_kind();
+	/* it changes nothing in the index */
 	add_real_reloption(cas_relopt_kind, "simhash_threshold",
 					   "Similarity from which on what is there already is a near hit.",
-					   DEFAULT_THRESHOLD, 0.5, 1.0, AccessExclusiveLock);
+					   DEFAULT_THRESHOLD, 0.5, 1.0, ShareUpdateExclusiveLock);
 }

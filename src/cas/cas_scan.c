@@ -30,7 +30,7 @@
 static const int rungs[] = {3, 7, 11};
 
 /* Hits that the first pass of an ordered scan keeps, about; each next one 16 times as many */
-#define FIRST_PASS_LIMIT 1024
+#define FIRST_PASS_LIMIT 256
 
 /* Hits whose room is kept for the next scan */
 #define HITS_KEPT 100000

@@ -167,11 +167,21 @@ hits_add(CasHits *hits, const char *payload, int distance)
 	hits->count[distance]++;
 }
 
+/* TIDs in the order of the heap */
+static inline uint64
+tid_order(const CasHit *hit)
+{
+	return (uint64) ItemPointerGetBlockNumberNoCheck(&hit->tid) << 16 |
+		   ItemPointerGetOffsetNumberNoCheck(&hit->tid);
+}
+
 static int
 compare_tid(const void *a, const void *b)
 {
-	return ItemPointerCompare((ItemPointer) & ((const CasHit *) a)->tid,
-							  (ItemPointer) & ((const CasHit *) b)->tid);
+	uint64 x = tid_order(a);
+	uint64 y = tid_order(b);
+
+	return x < y ? -1 : x > y;
 }
 
 static int
@@ -184,26 +194,23 @@ compare_distance(const void *a, const void *b)
 }
 
 /*
- * Put hits in the order of the heap, or nearest first, and each TID once: the
- * tables are not read at one instant.
+ * Put hits in the order of the heap, or nearest first, and each of them once:
+ * the tables are not read at one instant.
  */
 void
 nbmf_cas_hits_sort(CasHits *hits, bool by_distance)
 {
 	int64 kept = 0;
 
-	if (hits->n > 1)
+	if (hits->n < 2)
+		return;
+	qsort(hits->hit, hits->n, sizeof(CasHit), by_distance ? compare_distance : compare_tid);
+	for (int64 i = 0; i < hits->n; i++)
 	{
-		qsort(hits->hit, hits->n, sizeof(CasHit), compare_tid);
-		for (int64 i = 0; i < hits->n; i++)
-		{
-			if (kept == 0 || compare_tid(&hits->hit[kept - 1], &hits->hit[i]) != 0)
-				hits->hit[kept++] = hits->hit[i];
-		}
-		hits->n = kept;
-		if (by_distance)
-			qsort(hits->hit, hits->n, sizeof(CasHit), compare_distance);
+		if (kept == 0 || compare_tid(&hits->hit[kept - 1], &hits->hit[i]) != 0)
+			hits->hit[kept++] = hits->hit[i];
 	}
+	hits->n = kept;
 }
 
 /*

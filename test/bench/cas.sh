@@ -7,7 +7,7 @@
 # that is asked for.  Peers, in the same run on the same rows: btree and hash
 # index on a 16-byte digest, and four covering btree indexes on 16-bit bands of
 # the fingerprint with hand-written SQL.  Times are of pgbench with prepared
-# statements, executor and protocol included; medians, in microseconds.  Rows are
+# statements and generic plans, executor and protocol included; medians, in microseconds.  Rows are
 # 100,000 and 1,000,000 if not given; NBMF_CAS_SECONDS is how long each query
 # runs, 4 if not set.
 
@@ -145,7 +145,7 @@ nbmf_requirements
 nbmf_scratch
 nbmf_build "$top"
 nbmf_server bench "shared_buffers = '1GB'" "max_wal_size = '16GB'" "checkpoint_timeout = '1h'" \
-	"maintenance_work_mem = '256MB'" "autovacuum = off" "fsync = off" "jit = off"
+	"plan_cache_mode = force_generic_plan" "maintenance_work_mem = '256MB'" "autovacuum = off" "fsync = off" "jit = off"
 sql -c "CREATE EXTENSION nbmf"
 sql <<-'SQL'
 	CREATE FUNCTION mixed(seed bigint) RETURNS bigint LANGUAGE sql IMMUTABLE
