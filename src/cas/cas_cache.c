@@ -246,7 +246,7 @@ nbmf_cas_prefetch(Relation index, int table, uint16 value)
 }
 
 /*
- * Remember a bucket that begins at a value.
+ * Remember a bucket that begins at a value, or before its group.
  */
 static void
 learn(Relation index, int table, uint16 from, BlockNumber block)
@@ -340,8 +340,9 @@ nbmf_cas_lock_bucket(Relation index, int table, uint16 value, int lock)
 		/* this also ends a walk in a circle */
 		if (tail->lo != lo)
 			nbmf_cas_corrupted(index, block, "The bucket does not begin where it should.");
+		/* in the group of the value, which is where it is looked for */
 		if (value <= tail->hi)
-			learn(index, table, tail->lo, block);
+			learn(index, table, Max(tail->lo, value - value % CAS_GROUP_VALUES), block);
 	}
 	return buffer;
 }

@@ -191,6 +191,14 @@ insert_into_chain(Relation index, Buffer buffer, int table, CasRow *const *rows,
 		last = next_buffer;
 	}
 
+	if (last != InvalidBuffer && !building && tail->hint == BufferGetBlockNumber(last) &&
+		nbmf_cas_has_room(BufferGetPage(last), size))
+	{
+		nbmf_cas_add(index, &last, 1, rows[0], scalars);
+		UnlockReleaseBuffer(last);
+		UnlockReleaseBuffer(buffer);
+		return 1;
+	}
 	if (last != InvalidBuffer && nbmf_cas_has_room(BufferGetPage(last), size))
 	{
 		BlockNumber hint = BufferGetBlockNumber(last);
