@@ -147,6 +147,10 @@ SELECT nbmf_index_check('equal_key', true);
 SELECT type, count(*) > 10 AS many FROM generate_series(0, pg_relation_size('equal_key') / current_setting('block_size')::int - 1) AS b, nbmf_index_page('equal_key', b)
 WHERE type IN ('free', 'overflow') GROUP BY type ORDER BY type;
 SELECT count(*) FROM equal WHERE key ~= key_of(0, 76);
+-- no index-only scan, no scan without a qual on the content
+EXPLAIN (COSTS OFF) SELECT count(*) FROM equal;
+SELECT count(*) FROM equal;
+EXPLAIN (COSTS OFF) SELECT key FROM equal WHERE key = key_of(1, 77);
 RESET enable_seqscan;
 
 -- what the index is, and what it cannot be
