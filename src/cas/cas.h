@@ -418,6 +418,7 @@ typedef struct CasPlan
 {
 	int radius[CAS_CHUNKS]; /* -1: leave the table out */
 	double pages;
+	double pass; /* pages of a pass over a table */
 	bool flat;
 } CasPlan;
 

@@ -33,7 +33,10 @@
 #define MAX_RADIUS 4
 
 /* A page that a pass reads, in units of a page that is looked up */
-#define PASS_COST  0.4
+#define PASS_COST 0.7
+
+/* A rung of an ordered scan is worth so much of a pass, which may follow it */
+#define RUNG_PART  0.1
 
 #define CHUNK_BITS 16
 
@@ -306,9 +309,8 @@ nbmf_cas_plan(int distance, uint16 const *chunks, const CasRoot *const *roots, C
 			pass = all;
 	}
 	plan->pages = choose_radii(distance, cost, plan->radius);
+	plan->pass = pass;
 	plan->flat = pass * PASS_COST <= plan->pages;
-	if (plan->flat)
-		plan->pages = pass;
 }
 
 /*
@@ -595,7 +597,7 @@ nbmf_cas_search(Relation index, const CasQuery *query, CasHits *hits)
 		nbmf_cas_plan(query->ball[0].distance, chunks, roots, &plan);
 		search.payload_size = nbmf_cas_payload_size(0, scalars);
 		search.distance = query->ball[0].distance;
-		if (plan.flat)
+		if (plan.flat || (query->widen > search.distance && plan.pages > plan.pass * RUNG_PART))
 		{
 			widened = query->widen > search.distance;
 			search.distance = Max(search.distance, query->widen);

@@ -42,9 +42,11 @@ latency()
 	rm -rf "$dir"
 	mkdir "$dir"
 	printf '\\set i random(1, %d)\n%s\n' "$rows" "$1" >"$dir/query.sql"
+	sql -c 'SELECT pg_stat_nbmf_cas_reset()' >/dev/null
 	(cd "$dir" && pgbench -n -M prepared -T "$seconds" -f query.sql -l --log-prefix=log >/dev/null)
 	cat "$dir"/log* | awk '{ print $3 }' | sort -n |
 		awk '{ a[NR] = $1 } END { printf "%d | %d", a[int(NR * .5) + 1], a[int(NR * .95) + 1] }'
+	sql -c "SELECT ' | ' || coalesce(round(avg_lookup_ms::numeric * 1000, 1)::text, '') FROM pg_stat_nbmf_cas WHERE indexrelname = 'fingerprint_cas'"
 }
 
 report()
@@ -115,8 +117,9 @@ measure()
 	done
 	sql -c 'DROP TABLE plain, source'
 
-	printf '\n| query | p50 us | p95 us |\n|--|--:|--:|\n'
+	printf '\n| query | p50 us | p95 us | of it in the index, mean |\n|--|--:|--:|--:|\n'
 	report 'SELECT 1' "$(latency 'SELECT 1')"
+	report 'making a key' "$(latency 'SELECT key_of(:i, mixed(:i))')"
 	report 'digest, btree' "$(latency "SELECT id FROM fingerprint WHERE digest = md5(:i::text)::uuid")"
 	sql -c 'DROP INDEX fingerprint_digest_btree'
 	report 'digest, hash' "$(latency "SELECT id FROM fingerprint WHERE digest = md5(:i::text)::uuid")"
@@ -144,7 +147,7 @@ measure()
 nbmf_requirements
 nbmf_scratch
 nbmf_build "$top"
-nbmf_server bench "shared_buffers = '1GB'" "max_wal_size = '16GB'" "checkpoint_timeout = '1h'" \
+nbmf_server bench "shared_preload_libraries = 'nbmf'" "nbmf.latency_sample = 0" "shared_buffers = '1GB'" "max_wal_size = '16GB'" "checkpoint_timeout = '1h'" \
 	"plan_cache_mode = force_generic_plan" "maintenance_work_mem = '256MB'" "autovacuum = off" "fsync = off" "jit = off"
 sql -c "CREATE EXTENSION nbmf"
 sql <<-'SQL'
