@@ -131,6 +131,8 @@ typedef enum CasPageType
  *     12    4  bucket, overflow: next page of the chain, or invalid
  *     16    4  bucket: page of its chain where to try to insert, or invalid
  *     20    4  bucket: pages of its chain, about
+ *     24    2  bucket: so many of its first entries are in the order of their values
+ *     26    6  0
  */
 typedef struct CasTail
 {
@@ -143,12 +145,14 @@ typedef struct CasTail
 	BlockNumber next;
 	BlockNumber hint;
 	uint32 chain;
+	uint16 sorted;
+	uint16 unused[3];
 } CasTail;
 
 #define CAS_PAGE_ID 0x4e43
 
-StaticAssertDecl(sizeof(CasTail) == 24, "size of the special space");
-StaticAssertDecl(offsetof(CasTail, right) == 8 && offsetof(CasTail, chain) == 20, "its layout");
+StaticAssertDecl(sizeof(CasTail) == 32, "size of the special space");
+StaticAssertDecl(offsetof(CasTail, right) == 8 && offsetof(CasTail, sorted) == 24, "its layout");
 
 /*
  * The metapage.
@@ -319,6 +323,7 @@ extern Buffer nbmf_cas_read(Relation index, BlockNumber block, int lock,
 extern Buffer nbmf_cas_read_typed(Relation index, BlockNumber block, int lock, CasPageType type,
 								  int table);
 extern void nbmf_cas_check_page(Relation index, Buffer buffer);
+extern int nbmf_cas_first_of_value(Page page, uint16 value);
 extern void nbmf_cas_page_init(Page page, CasPageType type, int table);
 extern void nbmf_cas_page_add(Page page, int table, const CasRow *row, int scalars);
 extern void nbmf_cas_init_block(Relation index, Page page, BlockNumber block, int scalars,

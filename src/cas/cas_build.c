@@ -106,6 +106,7 @@ pack_table(BuildState *state, int table, const int *count)
 		here = Min(rows, capacity);
 		for (int64 i = 0; i < here; i++)
 			nbmf_cas_page_add(page, table, state->order[done + i], state->info.scalars);
+		CasPageTail(page)->sorted = (uint16) here;
 		if (hi + 1 < CAS_VALUES)
 		{
 			next = nbmf_cas_new_buffer(index);

@@ -81,6 +81,10 @@ check_entries(Check *check, Buffer buffer)
 		if (value < tail->lo || value > tail->hi)
 			nbmf_cas_corrupted(check->index, BufferGetBlockNumber(buffer),
 							   psprintf("Entry %d belongs to another bucket.", i));
+		if (i > 0 && i < tail->sorted &&
+			value < nbmf_cas_route(tail->table, CasPageKeys(page)[i - 1]))
+			nbmf_cas_corrupted(check->index, BufferGetBlockNumber(buffer),
+							   psprintf("Entry %d is not in its order.", i));
 		if (!ItemPointerIsValid(&tid))
 			nbmf_cas_corrupted(check->index, BufferGetBlockNumber(buffer),
 							   psprintf("Entry %d has no TID.", i));

@@ -17,30 +17,36 @@
 #include "cas/cas.h"
 #include "stats/stats.h"
 
-/* Split point of a bucket: values from this on go to the new one */
-static int
-compare_uint16(const void *a, const void *b)
+/* An entry of a page that is split */
+typedef struct Entry
 {
-	return (int) *(const uint16 *) a - (int) *(const uint16 *) b;
+	uint16 value;
+	uint16 at;
+} Entry;
+
+static int
+compare_entries(const void *a, const void *b)
+{
+	const Entry *x = a;
+	const Entry *y = b;
+
+	return x->value != y->value ? (int) x->value - (int) y->value : (int) x->at - (int) y->at;
 }
 
+/*
+ * Where to split a bucket: values from this on go to the new one.
+ */
 static uint16
-split_point(Page page, int table, const CasTail *tail)
+split_point(const Entry *entries, int n, const CasTail *tail)
 {
-	int n = nbmf_cas_count(page);
-	uint16 values[BLCKSZ / sizeof(uint64)];
+	uint16 middle = n > 0 ? entries[n / 2].value : (uint16) ((tail->lo + tail->hi) / 2);
 	int below = 0;
 	int above = 0;
-	uint16 middle;
 
 	for (int i = 0; i < n; i++)
-		values[i] = nbmf_cas_route(table, CasPageKeys(page)[i]);
-	qsort(values, n, sizeof(uint16), compare_uint16);
-	middle = n > 0 ? values[n / 2] : (uint16) ((tail->lo + tail->hi) / 2);
-	for (int i = 0; i < n; i++)
 	{
-		below += values[i] < middle;
-		above += values[i] > middle;
+		below += entries[i].value < middle;
+		above += entries[i].value > middle;
 	}
 
 	/* the middle value goes to the side that has less, if both sides stay */
@@ -49,9 +55,25 @@ split_point(Page page, int table, const CasTail *tail)
 	return middle;
 }
 
+/* Fill an empty page with entries of another, in their order */
+static void
+copy_entries(Page page, Page from, const Entry *entries, int n, Size size)
+{
+	PageHeader header = (PageHeader) page;
+
+	for (int i = 0; i < n; i++)
+	{
+		CasPageKeys(page)[i] = CasPageKeys(from)[entries[i].at];
+		memcpy(nbmf_cas_payload(page, i, size), nbmf_cas_payload(from, entries[i].at, size), size);
+	}
+	header->pd_lower = MAXALIGN(SizeOfPageHeaderData) + n * sizeof(uint64);
+	header->pd_upper = header->pd_special - n * size;
+	CasPageTail(page)->sorted = (uint16) n;
+}
+
 /*
- * Move the upper part of a full bucket to a new one on its right.  The bucket
- * is locked, holds several values, and is released.
+ * Move the upper part of a full bucket to a new one on its right, and sort both.
+ * The bucket is locked, holds several values, and is released.
  */
 static void
 split_bucket(Relation index, Buffer buffer, int table, int scalars, bool building)
@@ -59,59 +81,44 @@ split_bucket(Relation index, Buffer buffer, int table, int scalars, bool buildin
 	Size size = nbmf_cas_payload_size(table, scalars);
 	Buffer new_buffer = nbmf_cas_new_buffer(index);
 	BlockNumber block = BufferGetBlockNumber(new_buffer);
+	Entry entries[BLCKSZ / sizeof(uint64)];
+	PGAlignedBlock old;
 	CasChange change;
 	CasTail *tail;
 	CasTail *new_tail;
-	PageHeader header;
-	PageHeader new_header;
 	Page page;
 	Page new_page;
 	uint16 point;
 	uint16 hi;
 	int n;
 	int kept = 0;
-	int moved = 0;
 
 	nbmf_cas_change_begin(&change, index, building);
 	page = nbmf_cas_change_page(&change, buffer, false);
 	new_page = nbmf_cas_change_page(&change, new_buffer, true);
-	header = (PageHeader) page;
+	memcpy(old.data, page, BLCKSZ);
 	tail = CasPageTail(page);
-	point = split_point(page, table, tail);
+	n = nbmf_cas_count(page);
+	for (int i = 0; i < n; i++)
+	{
+		entries[i].value = nbmf_cas_route(table, CasPageKeys(page)[i]);
+		entries[i].at = (uint16) i;
+	}
+	qsort(entries, n, sizeof(Entry), compare_entries);
+	point = split_point(entries, n, tail);
+	while (kept < n && entries[kept].value < point)
+		kept++;
 	hi = tail->hi;
 
 	nbmf_cas_page_init(new_page, CAS_PAGE_BUCKET, table);
-	new_header = (PageHeader) new_page;
 	new_tail = CasPageTail(new_page);
 	new_tail->lo = point;
 	new_tail->hi = hi;
 	new_tail->right = tail->right;
 	tail->hi = point - 1;
 	tail->right = block;
-
-	n = nbmf_cas_count(page);
-	for (int i = 0; i < n; i++)
-	{
-		uint64 key = CasPageKeys(page)[i];
-
-		if (nbmf_cas_route(table, key) >= point)
-		{
-			CasPageKeys(new_page)[moved] = key;
-			memcpy(nbmf_cas_payload(new_page, moved, size), nbmf_cas_payload(page, i, size), size);
-			moved++;
-		}
-		else
-		{
-			CasPageKeys(page)[kept] = key;
-			if (kept != i)
-				memcpy(nbmf_cas_payload(page, kept, size), nbmf_cas_payload(page, i, size), size);
-			kept++;
-		}
-	}
-	header->pd_lower = MAXALIGN(SizeOfPageHeaderData) + kept * sizeof(uint64);
-	header->pd_upper = header->pd_special - kept * size;
-	new_header->pd_lower += moved * sizeof(uint64);
-	new_header->pd_upper -= moved * size;
+	copy_entries(page, old.data, entries, kept, size);
+	copy_entries(new_page, old.data, entries + kept, n - kept, size);
 	nbmf_cas_change_finish(&change);
 
 	UnlockReleaseBuffer(buffer);
@@ -244,11 +251,16 @@ static bool
 page_has_digest(Page page, const CasRow *row, int scalars)
 {
 	Size size = nbmf_cas_payload_size(CAS_TABLE_DIGEST, scalars);
+	uint16 value = nbmf_cas_route(CAS_TABLE_DIGEST, row->digest[0]);
 	int n = nbmf_cas_count(page);
 
-	for (int i = 0; i < n; i++)
+	for (int i = nbmf_cas_first_of_value(page, value); i < n; i++)
 	{
-		if (CasPageKeys(page)[i] == row->digest[0])
+		/* behind the sorted entries with the value come those that are not sorted */
+		if (i < CasPageTail(page)->sorted &&
+			nbmf_cas_route(CAS_TABLE_DIGEST, CasPageKeys(page)[i]) != value)
+			i = CasPageTail(page)->sorted;
+		if (i < n && CasPageKeys(page)[i] == row->digest[0])
 		{
 			const char *payload = nbmf_cas_payload(page, i, size) + CAS_TID_SIZE;
 

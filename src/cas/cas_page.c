@@ -114,6 +114,8 @@ nbmf_cas_check_page(Relation index, Buffer buffer)
 				nbmf_cas_count(page) *
 					nbmf_cas_payload_size(tail->table, nbmf_cas_info(index)->scalars))
 				nbmf_cas_corrupted(index, block, "Keys and payloads are not equally many.");
+			if (tail->sorted > nbmf_cas_count(page))
+				nbmf_cas_corrupted(index, block, "More entries are sorted than there are.");
 			break;
 		case CAS_PAGE_FREE:
 			break;
@@ -160,6 +162,30 @@ nbmf_cas_read_typed(Relation index, BlockNumber block, int lock, CasPageType typ
 	if (tail->type != type || tail->table != table)
 		nbmf_cas_corrupted(index, block, "The page is not of the type that is expected here.");
 	return buffer;
+}
+
+/*
+ * The first of a page's sorted entries whose value is not less than one; their
+ * number if there is none.
+ */
+int
+nbmf_cas_first_of_value(Page page, uint16 value)
+{
+	const CasTail *tail = CasPageTail(page);
+	const uint64 *keys = CasPageKeys(page);
+	int low = 0;
+	int high = tail->sorted;
+
+	while (low < high)
+	{
+		int middle = (low + high) / 2;
+
+		if (nbmf_cas_route(tail->table, keys[middle]) < value)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
 }
 
 void

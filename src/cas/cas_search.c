@@ -40,6 +40,9 @@
 
 #define CHUNK_BITS 16
 
+/* Values that are looked for one by one in a page; for more it is read as a whole */
+#define SORTED_VALUES 4
+
 /* Values within MAX_RADIUS of a value: sum of C(16, k), k <= 4 */
 #define MAX_PROBES 2517
 
@@ -392,21 +395,20 @@ table_admits(const Search *search, uint64 difference)
 		   search->radius[search->table];
 }
 
+/*
+ * Look at entries from first to end (not included).
+ */
 static void
-search_page(Search *search, Buffer buffer)
+search_entries(const Search *search, Page page, int first, int end)
 {
-	Page page = BufferGetPage(buffer);
 	const CasQuery *query = search->query;
 	const uint64 *keys = CasPageKeys(page);
-	int n = nbmf_cas_count(page);
 	uint16 found[BLCKSZ / sizeof(uint64) + 1];
 	int matches;
 
-	search->block = BufferGetBlockNumber(buffer);
-
 	if (query->exact)
 	{
-		for (int i = 0; i < n; i++)
+		for (int i = first; i < end; i++)
 		{
 			const char *payload;
 
@@ -420,24 +422,52 @@ search_page(Search *search, Buffer buffer)
 		return;
 	}
 
-	matches = match(keys, n, query->ball[0].simhash,
+	matches = match(keys + first, end - first, query->ball[0].simhash,
 					Min(search->distance, search->hits->cutoff - 1), found);
 	for (int m = 0; m < matches; m++)
 	{
-		uint64 key = keys[found[m]];
-		uint64 difference = key ^ query->ball[0].simhash;
-		int distance = distance_of(key, query->ball[0].simhash);
+		int i = first + found[m];
+		uint64 difference = keys[i] ^ query->ball[0].simhash;
+		int distance = distance_of(keys[i], query->ball[0].simhash);
 		const char *payload;
 		bool inside = distance > query->over && table_admits(search, difference);
 
 		for (int b = 1; inside && b < query->balls; b++)
-			inside = distance_of(key, query->ball[b].simhash) <= query->ball[b].distance;
+			inside = distance_of(keys[i], query->ball[b].simhash) <= query->ball[b].distance;
 		if (!inside)
 			continue;
-		payload = nbmf_cas_payload(page, found[m], search->payload_size);
+		payload = nbmf_cas_payload(page, i, search->payload_size);
 		if (filters_admit(search, payload))
 			add_hit(search, payload, distance);
 	}
+}
+
+/*
+ * Search a page for n values in ascending order; 0: for all.
+ *
+ * Of the entries that are sorted only those with a value need be looked at,
+ * which spares most of the memory traffic, unless there are many.
+ */
+static void
+search_page(Search *search, Buffer buffer, const uint16 *values, int n)
+{
+	Page page = BufferGetPage(buffer);
+	const uint64 *keys = CasPageKeys(page);
+	int sorted = CasPageTail(page)->sorted;
+
+	search->block = BufferGetBlockNumber(buffer);
+	if (n == 0 || n > SORTED_VALUES)
+		sorted = 0;
+	for (int i = 0; i < n && sorted > 0; i++)
+	{
+		int first = nbmf_cas_first_of_value(page, values[i]);
+		int end = first;
+
+		while (end < sorted && nbmf_cas_route(search->table, keys[end]) == values[i])
+			end++;
+		search_entries(search, page, first, end);
+	}
+	search_entries(search, page, sorted, nbmf_cas_count(page));
 }
 
 /*
@@ -465,22 +495,26 @@ search_chain(Search *search, Buffer buffer)
 										  search->table);
 		UnlockReleaseBuffer(buffer);
 		buffer = next_buffer;
-		search_page(search, buffer);
+		search_page(search, buffer, NULL, 0);
 	}
 	UnlockReleaseBuffer(buffer);
 }
 
 /*
- * Search the bucket that is responsible for a value; returns the last value
- * that it was responsible for.
+ * Search the bucket that is responsible for the first of n values in ascending
+ * order, for those that it is responsible for; 0: for all it has.  Returns the
+ * last value that it was responsible for.
  */
 static int
-search_bucket(Search *search, uint16 value)
+search_bucket(Search *search, const uint16 *values, int n, uint16 first)
 {
-	Buffer buffer = nbmf_cas_lock_bucket(search->index, search->table, value, BUFFER_LOCK_SHARE);
+	Buffer buffer = nbmf_cas_lock_bucket(search->index, search->table, first, BUFFER_LOCK_SHARE);
 	int hi = CasPageTail(BufferGetPage(buffer))->hi;
+	int here = 0;
 
-	search_page(search, buffer);
+	while (here < n && values[here] <= hi)
+		here++;
+	search_page(search, buffer, values, here);
 	search_chain(search, buffer);
 	return hi;
 }
@@ -536,7 +570,7 @@ search_values(Search *search, const uint16 *values, int n)
 		if (values[i] <= last)
 			continue;
 		CHECK_FOR_INTERRUPTS();
-		last = search_bucket(search, values[i]);
+		last = search_bucket(search, values + i, n - i, values[i]);
 	}
 }
 
@@ -557,7 +591,7 @@ search_table(Search *search)
 		/* the next but one is about there */
 		if (value + 2 * width < CAS_VALUES)
 			nbmf_cas_prefetch(search->index, search->table, (uint16) (value + 2 * width));
-		next = search_bucket(search, (uint16) value) + 1;
+		next = search_bucket(search, NULL, 0, (uint16) value) + 1;
 		width = next - value;
 		value = next;
 	}
@@ -578,9 +612,11 @@ nbmf_cas_search(Relation index, const CasQuery *query, CasHits *hits)
 
 	if (query->exact)
 	{
+		uint16 value = nbmf_cas_route(CAS_TABLE_DIGEST, query->digest[0]);
+
 		search.table = CAS_TABLE_DIGEST;
 		search.payload_size = nbmf_cas_payload_size(CAS_TABLE_DIGEST, scalars);
-		(void) search_bucket(&search, nbmf_cas_route(CAS_TABLE_DIGEST, query->digest[0]));
+		(void) search_bucket(&search, &value, 1, value);
 	}
 	else
 	{

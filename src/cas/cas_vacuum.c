@@ -40,6 +40,7 @@ clean_page(Vacuum *vacuum, Buffer buffer)
 	bool dead[BLCKSZ / sizeof(uint64)];
 	int removed = 0;
 	int kept = 0;
+	int sorted = 0;
 	CasChange change;
 	PageHeader header;
 
@@ -69,7 +70,9 @@ clean_page(Vacuum *vacuum, Buffer buffer)
 			memcpy(nbmf_cas_payload(page, kept, size), nbmf_cas_payload(page, i, size), size);
 		}
 		kept++;
+		sorted += i < CasPageTail(page)->sorted;
 	}
+	CasPageTail(page)->sorted = (uint16) sorted;
 	header->pd_lower = MAXALIGN(SizeOfPageHeaderData) + kept * sizeof(uint64);
 	header->pd_upper = header->pd_special - kept * size;
 	nbmf_cas_change_finish(&change);

@@ -57,17 +57,17 @@ foreach my $i (1 .. $indexes)
 		}
 		elsif ($what == 1)    # special space
 		{
-			$offset = $block - 24 + int(rand(24));
+			$offset = $block - 32 + int(rand(32));
 			$bytes = pack('C', rand(256));
 		}
 		elsif ($what == 2)    # a link to some page that there is
 		{
-			$offset = $block - 16 + 4 * int(rand(4));
+			$offset = $block - 24 + 4 * int(rand(4));
 			$bytes = pack('V', rand($pages));
 		}
 		elsif ($what == 3)    # contents
 		{
-			$offset = 24 + int(rand($block - 48));
+			$offset = 24 + int(rand($block - 56));
 			$bytes = pack('V', rand(2**32));
 		}
 		elsif ($what == 4)    # a block number in a directory
