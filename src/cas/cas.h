@@ -323,6 +323,14 @@ extern Buffer nbmf_cas_read(Relation index, BlockNumber block, int lock,
 extern Buffer nbmf_cas_read_typed(Relation index, BlockNumber block, int lock, CasPageType type,
 								  int table);
 extern void nbmf_cas_check_page(Relation index, Buffer buffer);
+
+/* About where among sorted entries those of a value are */
+static inline int
+nbmf_cas_guess(uint16 value, uint16 lo, uint16 hi, int sorted)
+{
+	return (int) ((uint64) (value - lo) * sorted / ((uint64) (hi - lo) + 1));
+}
+
 extern int nbmf_cas_first_of_value(Page page, uint16 value);
 extern void nbmf_cas_page_init(Page page, CasPageType type, int table);
 extern void nbmf_cas_page_add(Page page, int table, const CasRow *row, int scalars);
@@ -353,11 +361,12 @@ typedef struct CasWay
 	BlockNumber block; /* bucket at or to the left of ... */
 	Buffer buffer;     /* where it was last seen */
 	uint16 from;       /* ... the one of this value */
+	uint16 sorted;     /* entries that were sorted then */
 } CasWay;
 
 extern void nbmf_cas_cache_forget(Relation index);
 extern const CasRoot *nbmf_cas_cached_root(Relation index, int table);
-extern void nbmf_cas_prefetch(Relation index, int table, uint16 value);
+extern void nbmf_cas_prefetch(Relation index, int table, uint16 value, bool whole);
 extern Buffer nbmf_cas_lock_bucket(Relation index, int table, uint16 value, int lock);
 
 /*

@@ -15,6 +15,7 @@
  */
 #include "postgres.h"
 
+#include "storage/buf_internals.h"
 #include "utils/memutils.h"
 
 #include "cas/cas.h"
@@ -154,6 +155,7 @@ add_way(Cache *cache, WayGroup *group, int at, uint16 from, BlockNumber block)
 	group->way[at].from = from;
 	group->way[at].block = block;
 	group->way[at].buffer = InvalidBuffer;
+	group->way[at].sorted = 0;
 	group->n++;
 }
 
@@ -223,26 +225,40 @@ way_of(Relation index, Cache *cache, int table, uint16 value)
 
 /*
  * Have the processor fetch what is needed first of the bucket of a value, if it
- * is known where that is.
+ * is known where that is: to read it as a whole, or to search it.
  */
 void
-nbmf_cas_prefetch(Relation index, int table, uint16 value)
+nbmf_cas_prefetch(Relation index, int table, uint16 value, bool whole)
 {
 	Cache *cache = find_cache(index);
 	const WayGroup *group = &cache->group[table][value / CAS_GROUP_VALUES];
-	Buffer buffer;
+	const CasWay *way;
+	const char *page;
+	int at;
+	uint16 hi;
 
 	if (group->n == 0)
 		return;
-	buffer = group->way[find_way(group, value)].buffer;
-	if (buffer > 0)
+	at = find_way(group, value);
+	way = &group->way[at];
+	/* local buffers are few and hot */
+	if (way->buffer <= 0)
+		return;
+	page = (const char *) BufferGetBlock(way->buffer);
+	__builtin_prefetch(GetBufferDescriptor(way->buffer - 1));
+	__builtin_prefetch(page);
+	__builtin_prefetch(page + CAS_SPECIAL_OFFSET);
+	if (whole)
 	{
-		const char *page = (const char *) BufferGetBlock(buffer);
-
-		__builtin_prefetch(page + CAS_SPECIAL_OFFSET);
-		for (int i = 0; i < 8; i++)
-			__builtin_prefetch(page + i * 64);
+		for (int line = 1; line < 8; line++)
+			__builtin_prefetch(page + line * 64);
+		return;
 	}
+	hi = at + 1 < group->n ? group->way[at + 1].from - 1 : value | (CAS_GROUP_VALUES - 1);
+	at = nbmf_cas_guess(value, way->from, hi, way->sorted);
+	page += MAXALIGN(SizeOfPageHeaderData) + at * sizeof(uint64);
+	__builtin_prefetch(page);
+	__builtin_prefetch(page + 64);
 }
 
 /*
@@ -299,7 +315,10 @@ follow(Relation index, CasWay *way, int table, uint16 value, int lock)
 		nbmf_cas_check_page(index, buffer);
 		tail = CasPageTail(BufferGetPage(buffer));
 		if (tail->type == CAS_PAGE_BUCKET && tail->table == table && tail->lo <= value)
+		{
+			way->sorted = tail->sorted;
 			return buffer;
+		}
 	}
 	UnlockReleaseBuffer(buffer);
 	return InvalidBuffer;

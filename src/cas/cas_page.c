@@ -165,17 +165,35 @@ nbmf_cas_read_typed(Relation index, BlockNumber block, int lock, CasPageType typ
 }
 
 /*
- * The first of a page's sorted entries whose value is not less than one; their
- * number if there is none.
+ * The first of a page's sorted entries whose value is not less than one of the
+ * bucket's; their number if there is none.
+ *
+ * Values are spread evenly, as a rule, so it is found near where it should be,
+ * in a cache line or two, rather than by halving all of the page.
  */
 int
 nbmf_cas_first_of_value(Page page, uint16 value)
 {
 	const CasTail *tail = CasPageTail(page);
 	const uint64 *keys = CasPageKeys(page);
-	int low = 0;
-	int high = tail->sorted;
+	int low = nbmf_cas_guess(value, tail->lo, tail->hi, tail->sorted);
+	int high = low;
+	int step = 8;
 
+	/* all before low are less, none from high on is */
+	while (low > 0 && nbmf_cas_route(tail->table, keys[low - 1]) >= value)
+	{
+		high = low - 1;
+		low = Max(low - step, 0);
+		step *= 2;
+	}
+	step = 8;
+	while (high < tail->sorted && nbmf_cas_route(tail->table, keys[high]) < value)
+	{
+		low = high + 1;
+		high = Min(high + step, tail->sorted);
+		step *= 2;
+	}
 	while (low < high)
 	{
 		int middle = (low + high) / 2;

@@ -566,7 +566,7 @@ search_values(Search *search, const uint16 *values, int n)
 	for (int i = 0; i < n; i++)
 	{
 		if (i + AHEAD < n)
-			nbmf_cas_prefetch(search->index, search->table, values[i + AHEAD]);
+			nbmf_cas_prefetch(search->index, search->table, values[i + AHEAD], false);
 		if (values[i] <= last)
 			continue;
 		CHECK_FOR_INTERRUPTS();
@@ -590,7 +590,7 @@ search_table(Search *search)
 		CHECK_FOR_INTERRUPTS();
 		/* the next but one is about there */
 		if (value + 2 * width < CAS_VALUES)
-			nbmf_cas_prefetch(search->index, search->table, (uint16) (value + 2 * width));
+			nbmf_cas_prefetch(search->index, search->table, (uint16) (value + 2 * width), true);
 		next = search_bucket(search, NULL, 0, (uint16) value) + 1;
 		width = next - value;
 		value = next;
