@@ -107,3 +107,34 @@ ANALYZE some_bad;
 
 DROP TABLE victim, some_bad;
 DROP FUNCTION attempt, retag, frame_of, forge;
+
+-- a damaged object is named with the column that it is for
+CREATE TABLE hurt (id int, body nbmf);
+INSERT INTO hurt SELECT n, jsonb_build_object('n', n, 'role', 'user', 'text', 'document number ' || n)
+    FROM generate_series(1, 2000) n;
+SELECT nbmf.attach('hurt', 'body');
+SET client_min_messages = warning;
+CALL nbmf.train('hurt', 'body');
+RESET client_min_messages;
+ALTER TABLE nbmf.object DISABLE TRIGGER guard_object;
+UPDATE nbmf.object SET checksum = checksum + 1 WHERE id = (SELECT max(id) FROM nbmf.object);
+-- the older version of the row could still be read
+VACUUM nbmf.object;
+DO $$
+DECLARE
+    message text;
+    detail text;
+    hint text;
+BEGIN
+    UPDATE hurt SET body = body;
+EXCEPTION WHEN data_corrupted THEN
+    GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+    RAISE NOTICE '%: % %', regexp_replace(message, '\d+', 'N'), detail, hint;
+END $$;
+UPDATE nbmf.object SET checksum = checksum - 1 WHERE id = (SELECT max(id) FROM nbmf.object);
+ALTER TABLE nbmf.object ENABLE ALWAYS TRIGGER guard_object;
+VACUUM nbmf.object;
+UPDATE hurt SET body = body;
+SELECT count(*) > 1900 AS made_with_it FROM hurt, nbmf_info(body) WHERE object IS NOT NULL;
+SELECT nbmf.detach('hurt', 'body');
+DROP TABLE hurt;

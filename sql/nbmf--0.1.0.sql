@@ -636,13 +636,37 @@ COMMENT ON FUNCTION nbmf_stat() IS 'counters of this database, behind pg_stat_nb
 CREATE VIEW pg_stat_nbmf AS SELECT * FROM nbmf_stat();
 COMMENT ON VIEW pg_stat_nbmf IS 'what nbmf has encoded and decoded in this database, and how fast';
 
+CREATE FUNCTION nbmf_stat_codec(
+    OUT codec text, OUT values_encoded bigint, OUT values_decoded bigint,
+    OUT raw_bytes bigint, OUT stored_bytes bigint, OUT compression_ratio double precision,
+    OUT decoded_bytes bigint, OUT avg_latency_ms double precision,
+    OUT encode_p50_ms double precision, OUT encode_p95_ms double precision,
+    OUT decode_p50_ms double precision, OUT decode_p95_ms double precision,
+    OUT encode_errors bigint, OUT decode_errors bigint, OUT error_rate double precision)
+    RETURNS SETOF record
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 3;
+COMMENT ON FUNCTION nbmf_stat_codec() IS 'counters of this database by codec, behind pg_stat_nbmf_codec';
+
+CREATE VIEW pg_stat_nbmf_codec AS SELECT * FROM nbmf_stat_codec();
+COMMENT ON VIEW pg_stat_nbmf_codec IS
+    'what nbmf has encoded and decoded in this database with zstd alone, with dictionaries, with learned models';
+
 CREATE FUNCTION pg_stat_nbmf_reset() RETURNS void
     AS 'MODULE_PATHNAME', 'nbmf_stat_reset' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
 COMMENT ON FUNCTION pg_stat_nbmf_reset() IS 'set the counters of this database to zero';
 
-REVOKE ALL ON FUNCTION nbmf_stat(), pg_stat_nbmf_reset() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION nbmf_stat() TO pg_read_all_stats;
-GRANT SELECT ON pg_stat_nbmf TO pg_read_all_stats;
+CREATE FUNCTION nbmf_stat_cache(
+    OUT shared boolean, OUT size_bytes bigint, OUT used_bytes bigint, OUT entries bigint,
+    OUT hits bigint, OUT misses bigint, OUT evictions bigint)
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION nbmf_stat_cache() IS 'state of the cache of shared objects, behind pg_stat_nbmf_cache';
+
+CREATE VIEW pg_stat_nbmf_cache AS SELECT * FROM nbmf_stat_cache();
+COMMENT ON VIEW pg_stat_nbmf_cache IS 'memory that holds digested dictionaries: of the server, or of this session';
+
+REVOKE ALL ON FUNCTION nbmf_stat(), nbmf_stat_codec(), pg_stat_nbmf_reset(), nbmf_stat_cache() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION nbmf_stat(), nbmf_stat_codec(), nbmf_stat_cache() TO pg_read_all_stats;
+GRANT SELECT ON pg_stat_nbmf, pg_stat_nbmf_codec, pg_stat_nbmf_cache TO pg_read_all_stats;
 
 CREATE FUNCTION nbmf_cas_stat(
     OUT indexrelid oid, OUT exact_hits bigint, OUT near_hits bigint, OUT misses bigint, OUT divergence bigint,
@@ -692,13 +716,17 @@ CREATE TABLE nbmf.class (
     l1_level   integer NOT NULL DEFAULT 3 CHECK (l1_level BETWEEN 1 AND 22),
     l2_level   integer NOT NULL DEFAULT 15 CHECK (l2_level BETWEEN 1 AND 22),
     edge_only  boolean NOT NULL DEFAULT false,
-    preset     boolean NOT NULL DEFAULT false
+    preset     boolean NOT NULL DEFAULT false,
+    codec      text NOT NULL DEFAULT 'zstd' CHECK (codec IN ('zstd', 'neural')),
+    l3_after   interval CHECK (l3_after >= interval '0')
 );
 COMMENT ON TABLE nbmf.class IS 'what is asked for values of a class; changes affect new values only';
 COMMENT ON COLUMN nbmf.class.mode IS 'lossless, or semantic: later versions may then lose within a bound';
 COMMENT ON COLUMN nbmf.class.share IS 'who trains with whom: column (all tenants), tenant (each alone), none';
 COMMENT ON COLUMN nbmf.class.l1_level IS 'zstd level for new values';
 COMMENT ON COLUMN nbmf.class.l2_level IS 'zstd level for values that have aged';
+COMMENT ON COLUMN nbmf.class.codec IS 'of values that have been maintained: zstd, or neural: with a learned model';
+COMMENT ON COLUMN nbmf.class.l3_after IS 'age (by the column age_by) from which values are encoded with a learned model; null: never';
 COMMENT ON COLUMN nbmf.class.edge_only IS 'shared objects are not dumped and never leave the server process';
 COMMENT ON COLUMN nbmf.class.preset IS 'as the extension made it';
 
@@ -731,11 +759,73 @@ CREATE TABLE nbmf.object (
     payload     bytea NOT NULL,
     checksum    bigint NOT NULL,
     ratio       double precision NOT NULL,
-    created_at  timestamptz NOT NULL DEFAULT now()
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    kind        text NOT NULL DEFAULT 'dictionary' CHECK (kind IN ('dictionary', 'model'))
 ) WITH (user_catalog_table = true);
 ALTER TABLE nbmf.object ALTER payload SET STORAGE EXTERNAL;
 CREATE INDEX object_attachment ON nbmf.object (attachment, class, tenant, id);
 
+
+CREATE TABLE nbmf.pass (
+    relation          oid NOT NULL,
+    attnum            smallint NOT NULL,
+    attachment        integer NOT NULL,
+    filenode          oid NOT NULL,
+    settings          bigint NOT NULL,
+    tried_before      bigint NOT NULL,
+    pass_before       bigint NOT NULL,
+    tried_at          timestamptz NOT NULL,
+    next_block        bigint NOT NULL,
+    blocks            bigint NOT NULL,
+    phase             text NOT NULL,
+    pid               integer NOT NULL,
+    started_at        timestamptz NOT NULL,
+    values_seen       bigint NOT NULL,
+    values_reencoded  bigint NOT NULL,
+    values_skipped    bigint NOT NULL,
+    values_damaged    bigint NOT NULL,
+    bytes_before      bigint NOT NULL,
+    bytes_after       bigint NOT NULL,
+    PRIMARY KEY (relation, attnum)
+);
+COMMENT ON TABLE nbmf.pass IS 'how far nbmf.maintain() has come with a relation''s column; not dumped';
+COMMENT ON COLUMN nbmf.pass.tried_before IS 'transactions before this one left nothing that would still get smaller';
+COMMENT ON COLUMN nbmf.pass.tried_at IS 'when the pass began that left tried_before: values that have come of age since are due';
+COMMENT ON COLUMN nbmf.pass.pass_before IS 'the same for the pass that runs or was stopped; 0: there is none';
+
+CREATE TABLE nbmf.dictionary_use (
+    attachment      integer NOT NULL,
+    object          integer NOT NULL,
+    values          bigint NOT NULL,
+    raw_bytes       bigint NOT NULL,
+    stored_bytes    bigint NOT NULL,
+    kept_ratio      double precision NOT NULL,
+    trained_before  bigint NOT NULL,
+    measured_at     timestamptz NOT NULL,
+    PRIMARY KEY (attachment, object)
+);
+COMMENT ON TABLE nbmf.dictionary_use IS 'what dictionaries do for new values, counted by nbmf.maintain(); not dumped';
+COMMENT ON COLUMN nbmf.dictionary_use.object IS 'the dictionary; 0: values that there is none for';
+COMMENT ON COLUMN nbmf.dictionary_use.trained_before IS 'of object 0: training has seen what transactions before this one wrote';
+COMMENT ON COLUMN nbmf.dictionary_use.kept_ratio IS 'its ratio when training last kept it; 0: since it was trained, never';
+
+CREATE VIEW pg_stat_progress_nbmf AS
+SELECT p.pid, d.oid AS datid, d.datname, p.relation AS relid,
+       p.relation::pg_catalog.regclass AS relation, a.attname AS "column", p.phase,
+       p.blocks AS blocks_total, p.next_block AS blocks_done,
+       p.values_seen, p.values_reencoded, p.values_skipped, p.values_damaged,
+       p.bytes_before, p.bytes_after, p.started_at
+FROM nbmf.pass p
+    JOIN pg_catalog.pg_locks l ON l.locktype = 'object' AND l.pid = p.pid AND l.granted
+        AND l.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND l.objid = p.relation
+        AND l.objsubid = p.attnum
+    JOIN pg_catalog.pg_database d ON d.oid = l.database AND d.datname = pg_catalog.current_database()
+    JOIN pg_catalog.pg_class c ON c.oid = p.relation
+    LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = p.relation AND a.attnum = p.attnum
+WHERE p.phase <> 'idle'
+    AND (pg_catalog.pg_has_role(c.relowner, 'USAGE') OR pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE'));
+COMMENT ON VIEW pg_stat_progress_nbmf IS
+    'what nbmf.maintain() is doing in this database: columns of your own tables, of all with pg_read_all_stats';
 
 CREATE FUNCTION nbmf.notify_settings() RETURNS trigger
     AS 'MODULE_PATHNAME', 'nbmf_notify_settings' LANGUAGE C;
@@ -796,12 +886,13 @@ CREATE TRIGGER guard_object BEFORE UPDATE OR DELETE OR TRUNCATE ON nbmf.object
     EXECUTE FUNCTION nbmf.guard_object();
 ALTER TABLE nbmf.object ENABLE ALWAYS TRIGGER guard_object;
 
-COMMENT ON TABLE nbmf.object IS 'dictionaries that values refer to by id; rows are only ever added';
+COMMENT ON TABLE nbmf.object IS 'dictionaries and models that values refer to by id; rows are only ever added';
 COMMENT ON COLUMN nbmf.object.attachment IS 'attached column that it belongs to';
 COMMENT ON COLUMN nbmf.object.class IS 'class of the values that it was learned from, and is for';
 COMMENT ON COLUMN nbmf.object.tenant IS 'tenant of those values; null: all tenants';
 COMMENT ON COLUMN nbmf.object.edge_only IS 'never dumped';
-COMMENT ON COLUMN nbmf.object.payload IS 'a zstd dictionary';
+COMMENT ON COLUMN nbmf.object.kind IS 'dictionary: of zstd; model: of the neural codec';
+COMMENT ON COLUMN nbmf.object.payload IS 'the dictionary or model: see docs/format.md';
 COMMENT ON COLUMN nbmf.object.checksum IS 'XXH64 of payload, low 32 bits';
 COMMENT ON COLUMN nbmf.object.ratio IS 'content by stored size of documents that it was not learned from';
 
@@ -810,11 +901,18 @@ CREATE FUNCTION nbmf.apply_preset(preset text) RETURNS bigint
 COMMENT ON FUNCTION nbmf.apply_preset(text) IS
     'set the levels of all classes: development, production, high_performance, maximum_compression';
 
+CREATE FUNCTION nbmf.training_due(attachment integer, relation regclass) RETURNS boolean
+    AS 'MODULE_PATHNAME', 'nbmf_training_due' LANGUAGE C STABLE STRICT;
+COMMENT ON FUNCTION nbmf.training_due(integer, regclass) IS
+    'whether nbmf.maintain() would train: much that no dictionary is for, or one that has lost its worth';
+
 CREATE VIEW nbmf.attached AS
 SELECT t.tgrelid::pg_catalog.regclass AS relation, col.attname AS "column", a.id AS attachment, a.class,
        class_by.attname AS class_by, age_by.attname AS age_by,
        tenant_by.attname AS tenant_by, group_by.attname AS group_by,
-       o.dictionaries, o.dictionary_bytes, o.ratio AS ratio_at_training, o.trained_at
+       o.dictionaries, o.dictionary_bytes, o.ratio AS ratio_at_training, o.trained_at,
+       o.models, o.model_bytes, o.model_ratio,
+       u.ratio AS ratio_now, u.measured_at, nbmf.training_due(a.id, t.tgrelid) AS training_due
 FROM pg_catalog.pg_trigger t
     CROSS JOIN LATERAL (SELECT pg_catalog.split_part(pg_catalog.encode(t.tgargs, 'escape'), '\000', 1) AS id,
                                pg_catalog.split_part(pg_catalog.encode(t.tgargs, 'escape'), '\000', 2) AS roles,
@@ -829,17 +927,24 @@ FROM pg_catalog.pg_trigger t
         AND tenant_by.attnum = t.tgattr[nullif(pg_catalog.strpos(arg.roles, 't'), 0)]
     LEFT JOIN pg_catalog.pg_attribute group_by ON group_by.attrelid = t.tgrelid
         AND group_by.attnum = t.tgattr[nullif(pg_catalog.strpos(arg.roles, 'g'), 0)]
-    LEFT JOIN LATERAL (SELECT count(*) AS dictionaries, sum(pg_catalog.octet_length(payload)) AS dictionary_bytes,
-                              (pg_catalog.array_agg(obj.ratio ORDER BY obj.id DESC))[1] AS ratio,
-                              max(obj.created_at) AS trained_at
+    LEFT JOIN LATERAL (SELECT count(*) FILTER (WHERE kind = 'dictionary') AS dictionaries,
+                              sum(pg_catalog.octet_length(payload)) FILTER (WHERE kind = 'dictionary') AS dictionary_bytes,
+                              (pg_catalog.array_agg(obj.ratio ORDER BY obj.id DESC) FILTER (WHERE kind = 'dictionary'))[1] AS ratio,
+                              max(obj.created_at) AS trained_at,
+                              count(*) FILTER (WHERE kind = 'model') AS models,
+                              sum(pg_catalog.octet_length(payload)) FILTER (WHERE kind = 'model') AS model_bytes,
+                              (pg_catalog.array_agg(obj.ratio ORDER BY obj.id DESC) FILTER (WHERE kind = 'model'))[1] AS model_ratio
                        FROM nbmf.object obj WHERE obj.attachment = a.id) o ON true
+    LEFT JOIN LATERAL (SELECT (sum(du.raw_bytes) / nullif(sum(du.stored_bytes), 0))::pg_catalog.float8 AS ratio,
+                              max(du.measured_at) FILTER (WHERE du.values > 0) AS measured_at
+                       FROM nbmf.dictionary_use du WHERE du.attachment = a.id AND du.object > 0) u ON true
 WHERE t.tgfoid = 'nbmf.encode()'::pg_catalog.regprocedure AND t.tgparentid = 0;
 COMMENT ON VIEW nbmf.attached IS 'attached columns and their dictionaries';
 
 COMMENT ON COLUMN nbmf.attachment.key IS 'stands in the trigger too, which makes sure that it means this row';
 
-GRANT SELECT ON nbmf.class, nbmf.attachment, nbmf.attached TO PUBLIC;
-REVOKE ALL ON nbmf.object FROM PUBLIC;
+GRANT SELECT ON nbmf.class, nbmf.attachment, nbmf.attached, pg_stat_progress_nbmf TO PUBLIC;
+REVOKE ALL ON nbmf.object, nbmf.pass, nbmf.dictionary_use FROM PUBLIC;
 
 SELECT pg_catalog.pg_extension_config_dump('nbmf.class', 'WHERE NOT preset');
 SELECT pg_catalog.pg_extension_config_dump('nbmf.attachment', '');

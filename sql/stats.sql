@@ -53,3 +53,23 @@ RESET ROLE;
 DROP ROLE regress_nbmf_reader;
 DROP FUNCTION forge;
 DROP TABLE s;
+
+-- by codec: what zstd does alone, and what dictionaries do
+CREATE TABLE by_codec (n int, body nbmf);
+SET client_min_messages = warning;
+INSERT INTO by_codec SELECT n, jsonb_build_object('n', n, 'role', 'user', 'text', 'document number ' || n)
+    FROM generate_series(1, 2000) n;
+SELECT nbmf.attach('by_codec', 'body');
+CALL nbmf.train('by_codec', 'body');
+SELECT pg_stat_nbmf_reset();
+INSERT INTO by_codec SELECT n, jsonb_build_object('n', n, 'role', 'user', 'text', 'document number ' || n)
+    FROM generate_series(1, 500) n;
+SELECT count(body::text) FROM by_codec;
+SELECT codec, values_encoded, values_decoded, compression_ratio > 1 AS smaller, encode_errors, decode_errors
+FROM pg_stat_nbmf_codec;
+SELECT s.values_encoded = c.values_encoded AS encoded, s.raw_bytes = c.raw_bytes AS raw, s.stored_bytes = c.stored_bytes AS stored
+FROM pg_stat_nbmf s, (SELECT sum(values_encoded) AS values_encoded, sum(raw_bytes) AS raw_bytes,
+                             sum(stored_bytes) AS stored_bytes FROM pg_stat_nbmf_codec) c;
+RESET client_min_messages;
+SELECT nbmf.detach('by_codec', 'body');
+DROP TABLE by_codec;

@@ -9,7 +9,7 @@
 #                        sees what libzstd does
 #   check-core-fuzz      the fuzz targets, FUZZ_SECONDS in all
 #   check-warnings       both compilers, C99 and C11, every warning an error
-#   count-core           instructions of encoding and of decoding 1 KB
+#   count-core           instructions of encoding, decoding and the fingerprint of 1 KB
 
 CORE_SRC   = $(wildcard src/codec/*.c src/crypto/*.c)
 CORE_FLAGS = -std=c99 -Isrc -g -Wall -Wextra -Wshadow -Wconversion -Werror
@@ -67,7 +67,7 @@ check-warnings:
 # --toggle-collect counts inside the function only; --zero-before forgets the
 # calls that warmed up
 count-core: build/count
-	@set -e; result=; for call in encode decode; do \
+	@set -e; result=; for call in encode decode fingerprint; do \
 		$(VALGRIND) --tool=callgrind --collect-atstart=no --toggle-collect=nbmf_$$call \
 			--zero-before=count_$$call --callgrind-out-file=build/callgrind.$$call \
 			build/count 2>build/callgrind.$$call.log || { cat build/callgrind.$$call.log; exit 1; }; \

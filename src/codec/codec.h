@@ -112,8 +112,8 @@ typedef struct NbmfDict
 	const void *bytes;
 	size_t len;
 	int level; /* level of cdict */
-	struct ZSTD_CDict_s *cdict;
-	struct ZSTD_DDict_s *ddict;
+	const struct ZSTD_CDict_s *cdict;
+	const struct ZSTD_DDict_s *ddict;
 } NbmfDict;
 
 /* What the encoder is asked for. */
@@ -176,12 +176,20 @@ extern NbmfStatus nbmf_zstd_decode(NbmfWorkspace *ws, NbmfCodec codec, const Nbm
 								   size_t len);
 extern size_t nbmf_zstd_encode_room(size_t len);
 extern size_t nbmf_zstd_plausible_len(NbmfCodec codec, size_t payload_len);
+extern void nbmf_workspace_trim(NbmfWorkspace *ws, size_t limit);
+extern void nbmf_workspace_free(NbmfWorkspace *ws);
+
+/* dictionary.c: digested dictionaries, libzstd's own or in the caller's room */
 extern NbmfStatus nbmf_dict_prepare_encode(NbmfDict *dict, int level);
 extern NbmfStatus nbmf_dict_prepare_decode(NbmfDict *dict);
 extern size_t nbmf_dict_memory(const NbmfDict *dict);
 extern void nbmf_dict_free(NbmfDict *dict);
-extern void nbmf_workspace_trim(NbmfWorkspace *ws, size_t limit);
-extern void nbmf_workspace_free(NbmfWorkspace *ws);
+extern size_t nbmf_dict_encode_room(size_t dict_len, int level);
+extern size_t nbmf_dict_decode_room(size_t dict_len);
+extern const struct ZSTD_CDict_s *
+nbmf_dict_place_encode(void *room, size_t room_len, const void *dict, size_t dict_len, int level);
+extern const struct ZSTD_DDict_s *nbmf_dict_place_decode(void *room, size_t room_len,
+														 const void *dict, size_t dict_len);
 
 /*
  * The payload of NBMF_CODEC_ZSTD_BLOCK is written at least this far into the
@@ -203,6 +211,45 @@ extern NbmfStatus nbmf_dict_train(const NbmfSample *sample, unsigned k, unsigned
 								  void *dict, size_t cap, size_t *dict_len);
 extern NbmfStatus nbmf_sample_cost(NbmfWorkspace *ws, const NbmfEncodeParams *params,
 								   const NbmfSample *sample, uint64_t *bytes, double *squares);
+
+/*
+ * The neural codec: a model learned from documents of a column predicts each
+ * byte, and an arithmetic coder writes what the prediction leaves open.
+ */
+typedef enum NbmfNeuralForm
+{
+	NBMF_NEURAL_SHORT, /* the end is in the stream; NBMF_NEURAL_SHORT_MAX bytes at most */
+	NBMF_NEURAL_LONG   /* the length is known otherwise */
+} NbmfNeuralForm;
+
+#define NBMF_NEURAL_SHORT_MAX ((size_t) 16383)
+
+/* Limits of a model; 0 stands for "the default" */
+typedef struct NbmfModelParams
+{
+	size_t memory; /* bytes of the loaded image */
+	size_t slots;  /* contexts that are kept */
+
+	/* called between documents; true ends training.  May be NULL. */
+	bool (*interrupted)(void);
+} NbmfModelParams;
+
+/* neural_train.c, neural_model.c: making and loading models */
+extern NbmfStatus nbmf_model_train(const NbmfSample *sample, const NbmfModelParams *params,
+								   void **stored, size_t *stored_len);
+extern NbmfStatus nbmf_model_memory(const void *stored, size_t len, size_t *bytes);
+extern NbmfStatus nbmf_model_load(const void *stored, size_t len, void *image, size_t cap);
+
+/* neural.c */
+extern size_t nbmf_neural_state_size(void);
+extern NbmfStatus nbmf_neural_encode(void *state, const void *image, NbmfNeuralForm form,
+									 const void *history, size_t history_len, const void *content,
+									 size_t len, uint8_t *payload, size_t cap, size_t *payload_len);
+extern NbmfStatus nbmf_neural_decode(void *state, const void *image, NbmfNeuralForm form,
+									 const void *history, size_t history_len,
+									 const uint8_t *payload, size_t payload_len, void *content,
+									 size_t cap, size_t *len);
+extern bool nbmf_neural_force_plain; /* for tests: leave vector instructions alone */
 
 /* checksum.c */
 extern uint32_t nbmf_checksum(const void *data, size_t len);

@@ -91,6 +91,7 @@ extern void nbmf_vector_fingerprint(const uint8_t *p, size_t len, bool simd, Nbm
 /* fingerprint_avx2.c */
 #ifdef NBMF_FP_AVX2
 extern size_t nbmf_words_scan_avx2(uint8_t *buf, size_t blocks, NbmfCarry carry, uint16_t *marks);
+extern bool nbmf_is_single_word_avx2(const uint8_t *p, size_t len);
 extern uint64_t nbmf_bins_read_avx2(const uint64_t *least, uint64_t *full);
 extern void nbmf_vector_block_avx2(const int32_t *q, const uint64_t *signs, int64_t *sums);
 #endif
@@ -191,6 +192,16 @@ static inline uint64_t
 nbmf_fp_string(uint64_t h, const uint8_t *p, size_t len)
 {
 	return nbmf_fp_mix(nbmf_fp_bytes(h, p, len) ^ len, NBMF_FP_P5);
+}
+
+/* The same of bytes with others behind them, up to end */
+static inline uint64_t
+nbmf_fp_string_within(uint64_t h, const uint8_t *p, size_t len, const uint8_t *end)
+{
+	if (len == 0 || len > 8 || end - p < 8)
+		return nbmf_fp_string(h, p, len);
+	h ^= nbmf_fp_load64(p) & (~UINT64_C(0) >> (64 - 8 * len));
+	return nbmf_fp_mix(nbmf_fp_mix(h, NBMF_FP_P1) ^ len, NBMF_FP_P5);
 }
 
 #endif /* NBMF_FINGERPRINT_H */

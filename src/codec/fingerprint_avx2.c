@@ -67,6 +67,16 @@ lower(__m256i v)
 	return _mm256_or_si256(v, _mm256_and_si256(capital, _mm256_set1_epi8(0x20)));
 }
 
+/* Of at most 32 bytes, where 32 can be read; what is not ASCII may be more words */
+AVX2 bool
+nbmf_is_single_word_avx2(const uint8_t *p, size_t len)
+{
+	__m256i v = _mm256_loadu_si256((const __m256i *) p);
+	uint32_t part = (uint32_t) _mm256_movemask_epi8(_mm256_andnot_si256(v, is_word(v)));
+
+	return ((uint64_t) ~part << (32 - len) & 0xFFFFFFFF) == 0;
+}
+
 AVX2 size_t
 nbmf_words_scan_avx2(uint8_t *buf, size_t blocks, NbmfCarry carry, uint16_t *marks)
 {

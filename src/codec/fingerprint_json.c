@@ -238,6 +238,18 @@ leaf(Json *j, uint64_t value)
 	nbmf_feature(j->out, (j->path * NBMF_FP_P2) ^ value);
 }
 
+static inline bool
+is_single_word(const Json *j, const uint8_t *p, size_t len)
+{
+#ifdef NBMF_FP_AVX2
+	if (j->out->simd && len <= 32 && j->end - p >= 32)
+		return nbmf_is_single_word_avx2(p, len);
+#else
+	(void) j;
+#endif
+	return nbmf_is_single_word(p, len);
+}
+
 /* p is at the opening quote; ends behind the closing one, false if there is none */
 static bool
 add_string(Json *j)
@@ -252,9 +264,9 @@ add_string(Json *j)
 
 	if (special < j->end && *special == '"')
 	{
-		h = nbmf_fp_string(key ? OF_KEY : OF_STRING, start, len);
+		h = nbmf_fp_string_within(key ? OF_KEY : OF_STRING, start, len, j->end);
 		j->p = special;
-		words = !key && !nbmf_is_single_word(start, len);
+		words = !key && !is_single_word(j, start, len);
 		if (words)
 		{
 			nbmf_words_begin(&j->words, j->out, false, j->path);
@@ -296,7 +308,7 @@ add_other(Json *j)
 		j->p++;
 	if (j->p == start)
 		return false;
-	leaf(j, nbmf_fp_string(OF_OTHER, start, (size_t) (j->p - start)));
+	leaf(j, nbmf_fp_string_within(OF_OTHER, start, (size_t) (j->p - start), j->end));
 	return true;
 }
 

@@ -381,43 +381,6 @@ nbmf_zstd_decode(NbmfWorkspace *ws, NbmfCodec codec, const NbmfDict *dict, const
 }
 
 /*
- * Digest a dictionary for encoding at a level, and for decoding.
- */
-NbmfStatus
-nbmf_dict_prepare_encode(NbmfDict *dict, int level)
-{
-	if (dict->cdict != NULL && dict->level == level)
-		return NBMF_OK;
-	ZSTD_freeCDict(dict->cdict);
-	dict->cdict = ZSTD_createCDict(dict->bytes, dict->len, level);
-	dict->level = level;
-	return dict->cdict != NULL ? NBMF_OK : NBMF_ERR_MEMORY;
-}
-
-NbmfStatus
-nbmf_dict_prepare_decode(NbmfDict *dict)
-{
-	if (dict->ddict == NULL)
-		dict->ddict = ZSTD_createDDict(dict->bytes, dict->len);
-	return dict->ddict != NULL ? NBMF_OK : NBMF_ERR_MEMORY;
-}
-
-/* What libzstd holds for it, in bytes */
-size_t
-nbmf_dict_memory(const NbmfDict *dict)
-{
-	return ZSTD_sizeof_CDict(dict->cdict) + ZSTD_sizeof_DDict(dict->ddict);
-}
-
-void
-nbmf_dict_free(NbmfDict *dict)
-{
-	ZSTD_freeCDict(dict->cdict);
-	ZSTD_freeDDict(dict->ddict);
-	memset(dict, 0, sizeof(*dict));
-}
-
-/*
  * Give back a compression context that one long document or high level has
  * blown up beyond limit bytes; it is created again when next needed.
  */

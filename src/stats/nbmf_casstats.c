@@ -253,6 +253,7 @@ static void
 put_slot(CasSlot *slot, ReturnSetInfo *rsinfo)
 {
 	uint64 counter[NBMF_CAS_STATS_COUNTERS];
+	uint64 histogram[NBMF_HISTOGRAM_BUCKETS];
 	Datum values[9];
 	bool nulls[9] = {0};
 	double p95;
@@ -268,7 +269,9 @@ put_slot(CasSlot *slot, ReturnSetInfo *rsinfo)
 	values[5] = nulls[5] ? (Datum) 0
 						 : Float8GetDatum((double) counter[NBMF_CAS_NANOSECONDS] /
 										  (double) counter[NBMF_CAS_TIMED] / 1e6);
-	p95 = nbmf_histogram_quantile_ms(slot->histogram, 0.95);
+	for (int i = 0; i < NBMF_HISTOGRAM_BUCKETS; i++)
+		histogram[i] = pg_atomic_read_u64(&slot->histogram[i]);
+	p95 = nbmf_histogram_quantile_ms(histogram, 0.95);
 	nulls[6] = p95 < 0;
 	values[6] = nulls[6] ? (Datum) 0 : Float8GetDatum(p95);
 	values[7] = TimestampTzGetDatum((TimestampTz) pg_atomic_read_u64(&slot->reset_at));

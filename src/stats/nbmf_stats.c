@@ -32,6 +32,7 @@
 #include "storage/ipc.h"
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
+#include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
@@ -42,14 +43,18 @@
 #define SLOTS            128
 
 #define STATS_FILE       "pg_stat/nbmf.stat"
-#define STATS_FILE_MAGIC 0x6e626d01 /* change when the layout changes */
+#define STATS_FILE_MAGIC 0x6e626d02 /* change when the layout changes */
+
+/* Numbers of a slot, by codec, operation and, last, counter or bucket */
+#define SLOT_COUNTERS   (NBMF_STATS_CODECS * NBMF_STATS_OPS * NBMF_STATS_COUNTERS)
+#define SLOT_HISTOGRAMS (NBMF_STATS_CODECS * NBMF_STATS_OPS * NBMF_HISTOGRAM_BUCKETS)
 
 typedef struct StatsSlot
 {
 	Oid dbid;                  /* InvalidOid: free */
 	pg_atomic_uint64 reset_at; /* TimestampTz */
-	pg_atomic_uint64 counter[NBMF_STATS_OPS][NBMF_STATS_COUNTERS];
-	pg_atomic_uint64 histogram[NBMF_STATS_OPS][NBMF_HISTOGRAM_BUCKETS];
+	pg_atomic_uint64 counter[SLOT_COUNTERS];
+	pg_atomic_uint64 histogram[SLOT_HISTOGRAMS];
 } StatsSlot;
 
 typedef struct StatsShared
@@ -63,13 +68,13 @@ typedef struct StatsRecord
 {
 	Oid dbid;
 	TimestampTz reset_at;
-	uint64 counter[NBMF_STATS_OPS][NBMF_STATS_COUNTERS];
-	uint64 histogram[NBMF_STATS_OPS][NBMF_HISTOGRAM_BUCKETS];
+	uint64 counter[SLOT_COUNTERS];
+	uint64 histogram[SLOT_HISTOGRAMS];
 } StatsRecord;
 
 int nbmf_latency_sample = 16;
 int nbmf_stats_countdown[NBMF_STATS_OPS];
-uint64 nbmf_stats_pending[NBMF_STATS_OPS][NBMF_STATS_COUNTERS];
+uint64 nbmf_stats_pending[NBMF_STATS_CODECS][NBMF_STATS_OPS][NBMF_STATS_COUNTERS];
 bool nbmf_stats_dirty = false;
 
 static StatsShared *shared = NULL;
@@ -80,22 +85,32 @@ static shmem_request_hook_type prev_shmem_request_hook = NULL;
 static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
 
 PG_FUNCTION_INFO_V1(nbmf_stat);
+PG_FUNCTION_INFO_V1(nbmf_stat_codec);
 PG_FUNCTION_INFO_V1(nbmf_stat_reset);
 
 /*
  * Slots
  */
 
+static pg_atomic_uint64 *
+counters(StatsSlot *slot, NbmfStatsCodec codec, NbmfStatsOp op)
+{
+	return &slot->counter[(codec * NBMF_STATS_OPS + op) * NBMF_STATS_COUNTERS];
+}
+
+static pg_atomic_uint64 *
+histogram(StatsSlot *slot, NbmfStatsCodec codec, NbmfStatsOp op)
+{
+	return &slot->histogram[(codec * NBMF_STATS_OPS + op) * NBMF_HISTOGRAM_BUCKETS];
+}
+
 static void
 slot_clear(StatsSlot *slot)
 {
-	for (int op = 0; op < NBMF_STATS_OPS; op++)
-	{
-		for (int i = 0; i < NBMF_STATS_COUNTERS; i++)
-			pg_atomic_write_u64(&slot->counter[op][i], 0);
-		for (int i = 0; i < NBMF_HISTOGRAM_BUCKETS; i++)
-			pg_atomic_write_u64(&slot->histogram[op][i], 0);
-	}
+	for (int i = 0; i < SLOT_COUNTERS; i++)
+		pg_atomic_write_u64(&slot->counter[i], 0);
+	for (int i = 0; i < SLOT_HISTOGRAMS; i++)
+		pg_atomic_write_u64(&slot->histogram[i], 0);
 	pg_atomic_write_u64(&slot->reset_at, (uint64) GetCurrentTimestamp());
 }
 
@@ -104,13 +119,10 @@ slot_init(StatsSlot *slot)
 {
 	slot->dbid = InvalidOid;
 	pg_atomic_init_u64(&slot->reset_at, 0);
-	for (int op = 0; op < NBMF_STATS_OPS; op++)
-	{
-		for (int i = 0; i < NBMF_STATS_COUNTERS; i++)
-			pg_atomic_init_u64(&slot->counter[op][i], 0);
-		for (int i = 0; i < NBMF_HISTOGRAM_BUCKETS; i++)
-			pg_atomic_init_u64(&slot->histogram[op][i], 0);
-	}
+	for (int i = 0; i < SLOT_COUNTERS; i++)
+		pg_atomic_init_u64(&slot->counter[i], 0);
+	for (int i = 0; i < SLOT_HISTOGRAMS; i++)
+		pg_atomic_init_u64(&slot->histogram[i], 0);
 }
 
 /*
@@ -197,17 +209,16 @@ flush_pending(void)
 {
 	StatsSlot *slot = get_slot();
 
-	for (int op = 0; op < NBMF_STATS_OPS; op++)
-	{
-		for (int i = 0; i < NBMF_STATS_COUNTERS; i++)
-		{
-			uint64 add = nbmf_stats_pending[op][i];
+	for (int codec = 0; codec < NBMF_STATS_CODECS; codec++)
+		for (int op = 0; op < NBMF_STATS_OPS; op++)
+			for (int i = 0; i < NBMF_STATS_COUNTERS; i++)
+			{
+				uint64 add = nbmf_stats_pending[codec][op][i];
 
-			if (add > 0)
-				pg_atomic_fetch_add_u64(&slot->counter[op][i], (int64) add);
-			nbmf_stats_pending[op][i] = 0;
-		}
-	}
+				if (add > 0)
+					pg_atomic_fetch_add_u64(&counters(slot, codec, op)[i], (int64) add);
+			}
+	memset(nbmf_stats_pending, 0, sizeof(nbmf_stats_pending));
 	nbmf_stats_dirty = false;
 }
 
@@ -255,7 +266,7 @@ bucket_start(int bucket)
  * Record how long a timed operation took.
  */
 void
-nbmf_stats_add_latency(NbmfStatsOp op, const NbmfStatsTimer *timer)
+nbmf_stats_add_latency(NbmfStatsCodec codec, NbmfStatsOp op, const NbmfStatsTimer *timer)
 {
 	instr_time now;
 	uint64 ns;
@@ -264,31 +275,46 @@ nbmf_stats_add_latency(NbmfStatsOp op, const NbmfStatsTimer *timer)
 	INSTR_TIME_SUBTRACT(now, timer->start);
 	ns = (uint64) (INSTR_TIME_GET_DOUBLE(now) * 1e9);
 
-	nbmf_stats_pending[op][NBMF_STATS_TIMED]++;
-	nbmf_stats_pending[op][NBMF_STATS_NANOSECONDS] += ns;
-	pg_atomic_fetch_add_u64(&get_slot()->histogram[op][nbmf_histogram_bucket(ns)], 1);
+	nbmf_stats_pending[codec][op][NBMF_STATS_TIMED]++;
+	nbmf_stats_pending[codec][op][NBMF_STATS_NANOSECONDS] += ns;
+	pg_atomic_fetch_add_u64(&histogram(get_slot(), codec, op)[nbmf_histogram_bucket(ns)], 1);
 }
 
 /*
  * Views
  */
 
+/* The numbers of one codec, or of all together */
+typedef struct Summary
+{
+	uint64 counter[NBMF_STATS_OPS][NBMF_STATS_COUNTERS];
+	uint64 histogram[NBMF_STATS_OPS][NBMF_HISTOGRAM_BUCKETS];
+} Summary;
+
+static void
+add_to_summary(Summary *summary, StatsSlot *slot, NbmfStatsCodec codec)
+{
+	for (int op = 0; op < NBMF_STATS_OPS; op++)
+	{
+		for (int c = 0; c < NBMF_STATS_COUNTERS; c++)
+			summary->counter[op][c] += pg_atomic_read_u64(&counters(slot, codec, op)[c]);
+		for (int b = 0; b < NBMF_HISTOGRAM_BUCKETS; b++)
+			summary->histogram[op][b] += pg_atomic_read_u64(&histogram(slot, codec, op)[b]);
+	}
+}
+
 /*
  * The q-quantile of a histogram in milliseconds, on a straight line within
  * its bucket; a negative number if the histogram is empty.
  */
 double
-nbmf_histogram_quantile_ms(pg_atomic_uint64 *histogram, double q)
+nbmf_histogram_quantile_ms(const uint64 *count, double q)
 {
-	uint64 count[NBMF_HISTOGRAM_BUCKETS];
 	double total = 0;
 	double seen = 0;
 
 	for (int i = 0; i < NBMF_HISTOGRAM_BUCKETS; i++)
-	{
-		count[i] = pg_atomic_read_u64(&histogram[i]);
 		total += (double) count[i];
-	}
 	for (int i = 0; i < NBMF_HISTOGRAM_BUCKETS; i++)
 	{
 		if (count[i] > 0 && seen + (double) count[i] >= q * total)
@@ -310,44 +336,18 @@ set_float(Datum *values, bool *nulls, int i, bool known, double value)
 	values[i] = known ? Float8GetDatum(value) : (Datum) 0;
 }
 
-/*
- * One row: the counters of this database.
- */
-Datum
-nbmf_stat(PG_FUNCTION_ARGS)
+/* Columns that both views have, in this order */
+#define SUMMARY_COLUMNS 14
+
+static void
+set_summary(Datum *values, bool *nulls, const Summary *summary)
 {
-	TupleDesc tupdesc;
-	Datum values[16];
-	bool nulls[16] = {0};
-	StatsSlot *slot;
-	uint64 encoded[NBMF_STATS_COUNTERS];
-	uint64 decoded[NBMF_STATS_COUNTERS];
-	double done;
-	double errors;
-	double timed;
+	const uint64 *encoded = summary->counter[NBMF_STATS_ENCODE];
+	const uint64 *decoded = summary->counter[NBMF_STATS_DECODE];
+	double errors = (double) (encoded[NBMF_STATS_ERRORS] + decoded[NBMF_STATS_ERRORS]);
+	double done = (double) (encoded[NBMF_STATS_CALLS] + decoded[NBMF_STATS_CALLS]) + errors;
+	double timed = (double) (encoded[NBMF_STATS_TIMED] + decoded[NBMF_STATS_TIMED]);
 	int i = 0;
-
-	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
-	tupdesc = BlessTupleDesc(tupdesc);
-
-	if (shared != NULL && get_slot() == &local_slot)
-	{
-		free_dead_slots();
-		my_slot = NULL;
-	}
-	if (nbmf_stats_dirty)
-		flush_pending();
-	slot = get_slot();
-
-	for (int c = 0; c < NBMF_STATS_COUNTERS; c++)
-	{
-		encoded[c] = pg_atomic_read_u64(&slot->counter[NBMF_STATS_ENCODE][c]);
-		decoded[c] = pg_atomic_read_u64(&slot->counter[NBMF_STATS_DECODE][c]);
-	}
-	errors = (double) (encoded[NBMF_STATS_ERRORS] + decoded[NBMF_STATS_ERRORS]);
-	done = (double) (encoded[NBMF_STATS_CALLS] + decoded[NBMF_STATS_CALLS]) + errors;
-	timed = (double) (encoded[NBMF_STATS_TIMED] + decoded[NBMF_STATS_TIMED]);
 
 	values[i++] = Int64GetDatum((int64) encoded[NBMF_STATS_CALLS]);
 	values[i++] = Int64GetDatum((int64) decoded[NBMF_STATS_CALLS]);
@@ -361,8 +361,8 @@ nbmf_stat(PG_FUNCTION_ARGS)
 				  1e6);
 	for (int op = 0; op < NBMF_STATS_OPS; op++)
 	{
-		double p50 = nbmf_histogram_quantile_ms(slot->histogram[op], 0.50);
-		double p95 = nbmf_histogram_quantile_ms(slot->histogram[op], 0.95);
+		double p50 = nbmf_histogram_quantile_ms(summary->histogram[op], 0.50);
+		double p95 = nbmf_histogram_quantile_ms(summary->histogram[op], 0.95);
 
 		set_float(values, nulls, i++, p50 >= 0, p50);
 		set_float(values, nulls, i++, p95 >= 0, p95);
@@ -370,11 +370,75 @@ nbmf_stat(PG_FUNCTION_ARGS)
 	values[i++] = Int64GetDatum((int64) encoded[NBMF_STATS_ERRORS]);
 	values[i++] = Int64GetDatum((int64) decoded[NBMF_STATS_ERRORS]);
 	set_float(values, nulls, i++, done > 0, errors / done);
-	values[i++] = TimestampTzGetDatum((TimestampTz) pg_atomic_read_u64(&slot->reset_at));
-	values[i++] = BoolGetDatum(slot != &local_slot);
-	Assert(i == tupdesc->natts);
+	Assert(i == SUMMARY_COLUMNS);
+}
+
+/*
+ * The slot to be looked at, with what this backend has counted.
+ */
+static StatsSlot *
+settled_slot(void)
+{
+	if (shared != NULL && get_slot() == &local_slot)
+	{
+		free_dead_slots();
+		my_slot = NULL;
+	}
+	if (nbmf_stats_dirty)
+		flush_pending();
+	return get_slot();
+}
+
+/*
+ * One row: the counters of this database.
+ */
+Datum
+nbmf_stat(PG_FUNCTION_ARGS)
+{
+	TupleDesc tupdesc;
+	Datum values[SUMMARY_COLUMNS + 2];
+	bool nulls[SUMMARY_COLUMNS + 2] = {0};
+	Summary summary = {0};
+	StatsSlot *slot = settled_slot();
+
+	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	tupdesc = BlessTupleDesc(tupdesc);
+	for (int codec = 0; codec < NBMF_STATS_CODECS; codec++)
+		add_to_summary(&summary, slot, codec);
+	set_summary(values, nulls, &summary);
+	values[SUMMARY_COLUMNS] =
+		TimestampTzGetDatum((TimestampTz) pg_atomic_read_u64(&slot->reset_at));
+	values[SUMMARY_COLUMNS + 1] = BoolGetDatum(slot != &local_slot);
+	Assert(tupdesc->natts == SUMMARY_COLUMNS + 2);
 
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(tupdesc, values, nulls)));
+}
+
+/*
+ * The same, one row for each codec.
+ */
+Datum
+nbmf_stat_codec(PG_FUNCTION_ARGS)
+{
+	static const char *const names[] = {"zstd", "dictionary", "neural"};
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	StatsSlot *slot = settled_slot();
+
+	StaticAssertStmt(lengthof(names) == NBMF_STATS_CODECS, "every codec has a name");
+	InitMaterializedSRF(fcinfo, 0);
+	for (int codec = 0; codec < NBMF_STATS_CODECS; codec++)
+	{
+		Datum values[SUMMARY_COLUMNS + 1];
+		bool nulls[SUMMARY_COLUMNS + 1] = {0};
+		Summary summary = {0};
+
+		add_to_summary(&summary, slot, codec);
+		values[0] = CStringGetTextDatum(names[codec]);
+		set_summary(values + 1, nulls + 1, &summary);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	return (Datum) 0;
 }
 
 /*
@@ -427,13 +491,10 @@ save_stats(int code, Datum arg)
 		memset(&record, 0, sizeof(record));
 		record.dbid = slot->dbid;
 		record.reset_at = (TimestampTz) pg_atomic_read_u64(&slot->reset_at);
-		for (int op = 0; op < NBMF_STATS_OPS; op++)
-		{
-			for (int c = 0; c < NBMF_STATS_COUNTERS; c++)
-				record.counter[op][c] = pg_atomic_read_u64(&slot->counter[op][c]);
-			for (int b = 0; b < NBMF_HISTOGRAM_BUCKETS; b++)
-				record.histogram[op][b] = pg_atomic_read_u64(&slot->histogram[op][b]);
-		}
+		for (int c = 0; c < SLOT_COUNTERS; c++)
+			record.counter[c] = pg_atomic_read_u64(&slot->counter[c]);
+		for (int b = 0; b < SLOT_HISTOGRAMS; b++)
+			record.histogram[b] = pg_atomic_read_u64(&slot->histogram[b]);
 		hash = hash_bytes((unsigned char *) &record, sizeof(record));
 		ok = fwrite(&record, sizeof(record), 1, file) == 1 &&
 			 fwrite(&hash, sizeof(hash), 1, file) == 1;
@@ -484,13 +545,10 @@ load_stats(void)
 			break;
 		slot->dbid = record.dbid;
 		pg_atomic_write_u64(&slot->reset_at, (uint64) record.reset_at);
-		for (int op = 0; op < NBMF_STATS_OPS; op++)
-		{
-			for (int c = 0; c < NBMF_STATS_COUNTERS; c++)
-				pg_atomic_write_u64(&slot->counter[op][c], record.counter[op][c]);
-			for (int b = 0; b < NBMF_HISTOGRAM_BUCKETS; b++)
-				pg_atomic_write_u64(&slot->histogram[op][b], record.histogram[op][b]);
-		}
+		for (int c = 0; c < SLOT_COUNTERS; c++)
+			pg_atomic_write_u64(&slot->counter[c], record.counter[c]);
+		for (int b = 0; b < SLOT_HISTOGRAMS; b++)
+			pg_atomic_write_u64(&slot->histogram[b], record.histogram[b]);
 	}
 	if (!ok)
 		ereport(LOG, (errcode(ERRCODE_DATA_CORRUPTED),

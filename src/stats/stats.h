@@ -29,6 +29,16 @@ typedef enum NbmfStatsOp
 
 #define NBMF_STATS_OPS (NBMF_STATS_DECODE + 1)
 
+/* What did it; each is counted apart */
+typedef enum NbmfStatsCodec
+{
+	NBMF_STATS_PLAIN, /* zstd, or nothing */
+	NBMF_STATS_DICTIONARY,
+	NBMF_STATS_NEURAL
+} NbmfStatsCodec;
+
+#define NBMF_STATS_CODECS (NBMF_STATS_NEURAL + 1)
+
 /* What is counted of each operation */
 typedef enum NbmfStatsCounter
 {
@@ -50,14 +60,16 @@ typedef struct NbmfStatsTimer
 
 extern PGDLLIMPORT int nbmf_latency_sample;
 extern PGDLLIMPORT int nbmf_stats_countdown[NBMF_STATS_OPS];
-extern PGDLLIMPORT uint64 nbmf_stats_pending[NBMF_STATS_OPS][NBMF_STATS_COUNTERS];
+extern PGDLLIMPORT uint64
+	nbmf_stats_pending[NBMF_STATS_CODECS][NBMF_STATS_OPS][NBMF_STATS_COUNTERS];
 extern PGDLLIMPORT bool nbmf_stats_dirty;
 
 extern void nbmf_stats_init(void);
-extern void nbmf_stats_add_latency(NbmfStatsOp op, const NbmfStatsTimer *timer);
+extern void nbmf_stats_add_latency(NbmfStatsCodec codec, NbmfStatsOp op,
+								   const NbmfStatsTimer *timer);
 
 extern int nbmf_histogram_bucket(uint64 ns);
-extern double nbmf_histogram_quantile_ms(pg_atomic_uint64 *histogram, double q);
+extern double nbmf_histogram_quantile_ms(const uint64 *count, double q);
 
 /*
  * nbmf_casstats.c: lookups in nbmf_cas indexes
@@ -95,12 +107,13 @@ nbmf_stats_start(NbmfStatsOp op, NbmfStatsTimer *timer)
 
 /* An operation has succeeded: sizes of its content and frame. */
 static inline void
-nbmf_stats_stop(NbmfStatsOp op, NbmfStatsTimer *timer, Size raw_len, Size stored_len)
+nbmf_stats_stop(NbmfStatsCodec codec, NbmfStatsOp op, NbmfStatsTimer *timer, Size raw_len,
+				Size stored_len)
 {
-	uint64 *pending = nbmf_stats_pending[op];
+	uint64 *pending = nbmf_stats_pending[codec][op];
 
 	if (timer->running)
-		nbmf_stats_add_latency(op, timer);
+		nbmf_stats_add_latency(codec, op, timer);
 	pending[NBMF_STATS_CALLS]++;
 	pending[NBMF_STATS_RAW_BYTES] += raw_len;
 	pending[NBMF_STATS_STORED_BYTES] += stored_len;
@@ -109,9 +122,9 @@ nbmf_stats_stop(NbmfStatsOp op, NbmfStatsTimer *timer, Size raw_len, Size stored
 
 /* An operation has failed. */
 static inline void
-nbmf_stats_error(NbmfStatsOp op)
+nbmf_stats_error(NbmfStatsCodec codec, NbmfStatsOp op)
 {
-	nbmf_stats_pending[op][NBMF_STATS_ERRORS]++;
+	nbmf_stats_pending[codec][op][NBMF_STATS_ERRORS]++;
 	nbmf_stats_dirty = true;
 }
 

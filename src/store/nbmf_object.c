@@ -17,6 +17,8 @@
 #include "access/stratnum.h"
 #include "access/table.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_trigger.h"
+#include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
@@ -41,6 +43,43 @@ nbmf_object_relation(void)
 	Oid schema = get_namespace_oid("nbmf", true);
 
 	return OidIsValid(schema) ? get_relname_relid("object", schema) : InvalidOid;
+}
+
+/*
+ * Name the column that an attachment is, for an error's detail: its trigger
+ * has the attachment's id as first argument (tier/nbmf_attach.c).
+ */
+static char *
+describe_attachment(int32 attachment)
+{
+	Relation rel = table_open(TriggerRelationId, AccessShareLock);
+	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
+	Oid schema = get_namespace_oid("nbmf", false);
+	char *result = NULL;
+	HeapTuple tuple;
+
+	while (result == NULL && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_trigger trigger = (Form_pg_trigger) GETSTRUCT(tuple);
+		char *name;
+		char *column;
+		bytea *args;
+		bool isnull;
+
+		if (trigger->tgnargs < 1 || get_func_namespace(trigger->tgfoid) != schema)
+			continue;
+		args = DatumGetByteaP(
+			heap_getattr(tuple, Anum_pg_trigger_tgargs, RelationGetDescr(rel), &isnull));
+		if (strtol(VARDATA(args), NULL, 10) != attachment || trigger->tgattr.dim1 < 1)
+			continue;
+		name = get_rel_name(trigger->tgrelid);
+		column = get_attname(trigger->tgrelid, trigger->tgattr.values[0], true);
+		if (name != NULL && column != NULL)
+			result = psprintf("column \"%s\" of relation \"%s\"", column, name);
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return result != NULL ? result : psprintf("attachment %d, which no column is now", attachment);
 }
 
 /*
@@ -82,9 +121,7 @@ nbmf_object_read(uint32 id, bytea **payload)
 		if (checksum != (int64) nbmf_checksum(VARDATA(*payload), VARSIZE(*payload) - VARHDRSZ))
 			ereport(ERROR,
 					(errcode(ERRCODE_DATA_CORRUPTED), errmsg("shared object %u is damaged", id),
-					 errdetail("It belongs to attachment %d; nbmf.attached tells which column "
-							   "that is.",
-							   attachment),
+					 errdetail("It belongs to %s.", describe_attachment(attachment)),
 					 errhint("Restore that row of nbmf.object from a backup.")));
 		found = true;
 	}

@@ -13,6 +13,13 @@
 #include "codec/codec.h"
 #include "compat.h"
 
+/* Objects that values of one kind are encoded with; 0: none */
+typedef struct NbmfObjects
+{
+	uint32 dictionary;
+	uint32 model;
+} NbmfObjects;
+
 /* nbmf_object.c */
 extern Oid nbmf_object_relation(void);
 extern bool nbmf_object_read(uint32 id, bytea **payload);

@@ -209,8 +209,12 @@ insert_attachment(const char *class_name, const char *key)
 	return id;
 }
 
-static void
-delete_attachment(int32 id)
+/*
+ * Delete the row of nbmf.attachment and what is kept about it, but not its
+ * objects; the caller need not have rights on the tables.
+ */
+void
+nbmf_attachment_delete(int32 id)
 {
 	Oid schema = get_namespace_oid("nbmf", false);
 	Relation rel = table_open(get_relname_relid("attachment", schema), RowExclusiveLock);
@@ -225,6 +229,7 @@ delete_attachment(int32 id)
 		CatalogTupleDelete(rel, &tuple->t_self);
 	systable_endscan(scan);
 	table_close(rel, RowExclusiveLock);
+	nbmf_use_forget(id);
 	nbmf_settings_changed();
 }
 
@@ -299,6 +304,7 @@ nbmf_attach(PG_FUNCTION_ARGS)
 	StringInfoData roles;
 	List *relations;
 	ListCell *lc;
+	NbmfPass pass = {0};
 	uint64 random_key;
 	char key[NBMF_KEY_LEN + 1];
 	int32 id;
@@ -355,6 +361,12 @@ nbmf_attach(PG_FUNCTION_ARGS)
 
 		/* what logical replication applies is encoded as well */
 		run_command(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER %s", table, trigger));
+
+		/* so that the attachment of a table that is dropped can be told */
+		pass.relation = lfirst_oid(lc);
+		pass.body = get_attnum(pass.relation, column);
+		pass.attachment = id;
+		nbmf_pass_write(&pass);
 	}
 	SPI_finish();
 	PG_RETURN_VOID();
@@ -400,7 +412,10 @@ nbmf_detach(PG_FUNCTION_ARGS)
 	}
 	SPI_finish();
 	if (nbmf_attachment_is_known(&attachment))
-		delete_attachment(attachment.id);
+	{
+		nbmf_pass_forget(attachment.id);
+		nbmf_attachment_delete(attachment.id);
+	}
 	table_close(rel, NoLock);
 	PG_RETURN_VOID();
 }

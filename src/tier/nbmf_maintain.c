@@ -1,15 +1,16 @@
 /*
  * nbmf_maintain.c
- *		CALL nbmf.maintain([relation [, max_runtime]]): train what has no
- *		dictionary yet, and re-encode values that get smaller by it.
+ *		CALL nbmf.maintain([relation [, max_runtime]]): train where that is due,
+ *		and re-encode values that get smaller by it.
  *
  * A table is worked through in batches of blocks.  A batch reads its blocks
- * under a snapshot, decodes each value that is not yet of tier L2 with its
- * current dictionary, encodes it anew, decodes and compares the result; then it
+ * under a snapshot, decodes each value that is not yet of the tier it should be
+ * of (L2, or L3 by its age or class) with its current objects, encodes it anew, decodes and compares the result; then it
  * updates the rows whose value has not changed meanwhile, and commits.  Rows
  * that another session has locked are left for the next time.  What a batch
  * refers to was committed before it began, so a crash at any point leaves whole
- * values, each old or new.
+ * values, each old or new.  How far a pass has come is committed with each
+ * batch (nbmf_pass.c), so that the next call goes on there.
  *
  * Updates run as the table's owner, in a security-restricted operation, and
  * with session_replication_role = replica, so that they fire none of the
@@ -40,8 +41,10 @@
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/date.h"
 #include "utils/datum.h"
 #include "utils/guc.h"
+#include "utils/hsearch.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -81,15 +84,24 @@ typedef struct Replacement
 	Nbmf *after;
 } Replacement;
 
-typedef struct Totals
+/* Maintenance of one target: what is to be done, and what came of it */
+typedef struct Step
 {
-	uint64 seen;
-	uint64 replaced;
-	uint64 skipped; /* changed or locked meanwhile */
-	uint64 damaged;
-	uint64 bytes_before;
-	uint64 bytes_after;
-} Totals;
+	const Target *target;
+	NbmfPass pass;
+	bool begun;   /* a pass */
+	bool resumed; /* the pass is one that an earlier call began */
+	bool ages;    /* there are classes whose values come of age */
+	bool done;    /* nothing is left to do */
+	bool train;
+	char *name;                  /* NULL: not found, or without storage */
+	int32 attachment;            /* of the values counted in uses */
+	HTAB *uses;                  /* NbmfUse by dictionary */
+	uint64 trained_before;       /* horizon of the last training */
+	NbmfTotals totals;           /* of this call */
+	MemoryContext context;       /* outlives transactions */
+	MemoryContext batch_context; /* is reset after each batch */
+} Step;
 
 static int nbmf_maintain_wal_rate = 0; /* kB/s, 0: no limit */
 
@@ -176,42 +188,118 @@ open_target(const Target *target, LOCKMODE lock, NbmfAttachment *attachment)
 }
 
 /*
+ * Count a value as the row trigger has left it: what it takes while the
+ * dictionary (0: none) was the one for it.
+ */
+static void
+count_use(Step *step, const NbmfClass *class, uint32 dictionary, HeapTuple row,
+		  const NbmfFrame *frame, Size frame_len)
+{
+	NbmfUse *use;
+	bool found;
+
+	if (frame->tier != NBMF_TIER_L1 || (frame->object != 0 && frame->object != dictionary) ||
+		class->share == NBMF_SHARE_NONE)
+		return;
+
+	/* one without came before the dictionary, or is smaller without it */
+	if (frame->object == 0 && nbmf_row_precedes(row, step->trained_before))
+		return;
+	use = hash_search(step->uses, &dictionary, HASH_ENTER, &found);
+	if (!found)
+	{
+		memset(use, 0, sizeof(*use));
+		use->object = dictionary;
+	}
+	use->values++;
+	use->raw_bytes += (int64) frame->raw_len;
+	use->stored_bytes += (int64) nbmf_stored_size(frame_len);
+}
+
+/*
+ * Is a row of the age for L3 at a moment?
+ */
+static bool
+is_of_age(const NbmfAttachment *attachment, HeapTuple row, TupleDesc tupdesc,
+		  const NbmfClass *class, TimestampTz moment)
+{
+	Interval l3_after = class->l3_after;
+	Datum cutoff;
+	Datum age;
+	bool isnull;
+
+	if (!class->has_l3 || attachment->age_by == InvalidAttrNumber)
+		return false;
+	age = heap_getattr(row, attachment->age_by, tupdesc, &isnull);
+	if (isnull)
+		return false;
+	switch (getBaseType(TupleDescAttr(tupdesc, attachment->age_by - 1)->atttypid))
+	{
+		case DATEOID:
+			age = DirectFunctionCall1(date_timestamptz, age);
+			break;
+		case TIMESTAMPOID:
+			age = DirectFunctionCall1(timestamp_timestamptz, age);
+			break;
+		default:
+			break;
+	}
+	cutoff = DirectFunctionCall2(timestamptz_mi_interval, TimestampTzGetDatum(moment),
+								 IntervalPGetDatum(&l3_after));
+	return DatumGetTimestampTz(age) <= DatumGetTimestampTz(cutoff);
+}
+
+/*
  * Encode a value anew if that is due; NULL if it is not, or does not pay.
  */
 static Nbmf *
-tighten(const NbmfAttachment *attachment, HeapTuple row, TupleDesc tupdesc, Datum datum,
-		Totals *totals)
+tighten(Step *step, const NbmfAttachment *attachment, HeapTuple row, TupleDesc tupdesc, Datum datum)
 {
+	bool tried = nbmf_row_precedes(row, step->pass.tried_before);
 	const NbmfClass *class;
+	NbmfObjects objects;
+	NbmfTier tier = NBMF_TIER_L2;
 	NbmfFrame frame;
 	Size frame_len;
-	uint32 dictionary;
 	Nbmf *value;
 	char *content;
 	Size saved;
 	int level;
 
+	/* only coming of age makes due what a pass has tried */
+	if (tried && !step->ages)
+		return NULL;
 	if (nbmf_value_parse(datum, &frame, &frame_len) != NBMF_OK)
 	{
-		totals->damaged++;
+		step->totals.damaged++;
 		return NULL;
 	}
 	class = nbmf_class_of_row(attachment, row, tupdesc);
 	if (class == NULL)
 		return NULL;
-	level = class->l2_level;
-	dictionary = nbmf_dictionary_of_row(attachment, row, tupdesc, class);
-	if (frame.tier >= NBMF_TIER_L2 && frame.object == dictionary)
+	if (class->neural || is_of_age(attachment, row, tupdesc, class, step->pass.started_at))
+		tier = NBMF_TIER_L3;
+	if (tried && (class->neural || tier < NBMF_TIER_L3 ||
+				  is_of_age(attachment, row, tupdesc, class, step->pass.tried_at)))
 		return NULL;
+	level = class->l2_level;
+	objects = nbmf_objects_of_row(attachment, row, tupdesc, class);
+	if (tier < NBMF_TIER_L3)
+		objects.model = 0;
+	else if (objects.model == 0)
+		tier = NBMF_TIER_L2;
+	if (frame.tier >= tier && (frame.object == objects.dictionary ||
+							   (objects.model != 0 && frame.object == objects.model)))
+		return NULL;
+	if (!tried)
+		count_use(step, class, objects.dictionary, row, &frame, frame_len);
 
-	value = DatumGetNbmfPP(datum);
-	if (nbmf_value_check(value) != NBMF_OK)
+	if (nbmf_value_try_decode(DatumGetNbmfPP(datum), 0, &frame, &content) != NBMF_OK)
 	{
-		totals->damaged++;
+		step->totals.damaged++;
 		return NULL;
 	}
-	content = nbmf_value_decode(value, 0, &frame);
-	value = nbmf_value_encode(frame.kind, NBMF_TIER_L2, content, frame.raw_len, level, dictionary);
+	value = nbmf_value_encode(frame.kind, tier, content, frame.raw_len, level, objects);
 	saved = nbmf_stored_size(frame_len) / MIN_GAIN;
 	if (nbmf_stored_size(VARSIZE_ANY_EXHDR(value)) + Max(saved, 1) > nbmf_stored_size(frame_len))
 		return NULL;
@@ -219,13 +307,13 @@ tighten(const NbmfAttachment *attachment, HeapTuple row, TupleDesc tupdesc, Datu
 }
 
 /*
- * Read a batch of blocks and make the replacements for it, in the given
+ * Read a batch of blocks and make the replacements for it, in the batch's
  * context.
  */
 static List *
-collect_batch(Relation rel, const NbmfAttachment *attachment, BlockNumber start,
-			  MemoryContext context, Totals *totals)
+collect_batch(Step *step, Relation rel, const NbmfAttachment *attachment)
 {
+	BlockNumber start = step->pass.next_block;
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
 	MemoryContext row_context =
 		AllocSetContextCreate(CurrentMemoryContext, "nbmf maintain row", ALLOCSET_DEFAULT_SIZES);
@@ -235,7 +323,7 @@ collect_batch(Relation rel, const NbmfAttachment *attachment, BlockNumber start,
 	List *replacements = NIL;
 
 	ItemPointerSet(&first, start, FirstOffsetNumber);
-	ItemPointerSet(&last, start + BATCH_BLOCKS - 1, MaxOffsetNumber);
+	ItemPointerSet(&last, Min(start + BATCH_BLOCKS, step->pass.blocks) - 1, MaxOffsetNumber);
 	scan = table_beginscan_tidrange(rel, GetActiveSnapshot(), &first, &last);
 	while (table_scan_getnextslot_tidrange(scan, ForwardScanDirection, slot))
 	{
@@ -249,13 +337,13 @@ collect_batch(Relation rel, const NbmfAttachment *attachment, BlockNumber start,
 		CHECK_FOR_INTERRUPTS();
 		if (!isnull)
 		{
-			totals->seen++;
-			after = tighten(attachment, row, RelationGetDescr(rel), datum, totals);
+			step->totals.seen++;
+			after = tighten(step, attachment, row, RelationGetDescr(rel), datum);
 			if (after != NULL)
 			{
 				Replacement *replacement;
 
-				MemoryContextSwitchTo(context);
+				MemoryContextSwitchTo(step->batch_context);
 				replacement = palloc(sizeof(Replacement));
 				replacement->tid = slot->tts_tid;
 				replacement->before = DatumGetNbmfPP(
@@ -278,7 +366,7 @@ collect_batch(Relation rel, const NbmfAttachment *attachment, BlockNumber start,
  * Update the rows of a batch that still hold the value that was encoded.
  */
 static void
-apply_batch(Relation rel, const NbmfAttachment *attachment, List *replacements, Totals *totals)
+apply_batch(Relation rel, const NbmfAttachment *attachment, List *replacements, NbmfTotals *totals)
 {
 	Form_pg_attribute body = TupleDescAttr(RelationGetDescr(rel), attachment->body - 1);
 	Oid types[3] = {TIDOID, getBaseType(body->atttypid), getBaseType(body->atttypid)};
@@ -353,28 +441,41 @@ throttle(XLogRecPtr start, TimestampTz started)
 	}
 }
 
-/* One step of maintenance: what is to be done, and what came of it */
-typedef struct Step
+/*
+ * See whether training is due, and say that it begins.
+ */
+static void
+prepare_training(Step *step)
 {
-	const Target *target;
-	BlockNumber start;  /* of the batch */
-	BlockNumber blocks; /* of the relation, when it was begun */
-	bool done;
-	char *name;
-	Totals totals;
-	MemoryContext context;       /* outlives transactions */
-	MemoryContext batch_context; /* is reset after each batch */
-} Step;
+	NbmfAttachment attachment;
+	Relation rel = open_target(step->target, AccessShareLock, &attachment);
+	double bytes;
+	double rows;
+
+	if (rel == NULL)
+		return;
+	nbmf_table_extent(RelationGetRelid(rel), &bytes, &rows);
+	if (nbmf_attachment_is_known(&attachment) && nbmf_training_is_due(attachment.id, bytes))
+	{
+		step->train = true;
+		nbmf_pass_read(RelationGetRelid(rel), step->target->body, &step->pass);
+		step->pass.attachment = attachment.id;
+		step->pass.phase = NBMF_PHASE_TRAINING;
+		step->pass.started_at = GetCurrentTimestamp();
+		nbmf_pass_write(&step->pass);
+	}
+	relation_close(rel, NoLock);
+}
 
 static void
-train_if_due(Step *step)
+train(Step *step)
 {
 	NbmfAttachment attachment;
 	Relation rel = open_target(step->target, ShareUpdateExclusiveLock, &attachment);
 
 	if (rel == NULL)
 		return;
-	if (nbmf_attachment_is_known(&attachment) && !nbmf_has_dictionary(attachment.id))
+	if (nbmf_attachment_is_known(&attachment))
 	{
 		nbmf_require_all_rows(rel, "nbmf.maintain()");
 		nbmf_train_column(rel, &attachment);
@@ -382,35 +483,160 @@ train_if_due(Step *step)
 	relation_close(rel, NoLock);
 }
 
+/*
+ * Begin a pass, or go on with the one that an earlier call has left, and write
+ * down who is at it, for others to see from the first batch on.
+ */
+static void
+begin_pass(Step *step)
+{
+	NbmfAttachment attachment;
+	Relation rel = open_target(step->target, RowExclusiveLock, &attachment);
+	NbmfPass *pass = &step->pass;
+	int64 settings;
+
+	step->done = true;
+	if (rel == NULL)
+		return;
+	if (!RELKIND_HAS_TABLE_AM(rel->rd_rel->relkind) || !nbmf_attachment_is_known(&attachment))
+	{
+		relation_close(rel, NoLock);
+		return;
+	}
+	if (step->name == NULL)
+	{
+		nbmf_require_all_rows(rel, "nbmf.maintain()");
+		CheckCmdReplicaIdentity(rel, CMD_UPDATE);
+		step->name = MemoryContextStrdup(step->context, RelationGetRelationName(rel));
+	}
+
+	settings = nbmf_settings_fingerprint(attachment.id);
+	nbmf_pass_read(RelationGetRelid(rel), step->target->body, pass);
+	if (pass->attachment != attachment.id || pass->settings != settings ||
+		pass->filenode != rel->rd_rel->relfilenode)
+	{
+		pass->tried_before = 0;
+		pass->pass_before = 0;
+	}
+	step->resumed = pass->pass_before != 0;
+	if (!step->resumed)
+	{
+		/* in this order: what older transactions wrote is in these blocks */
+		pass->pass_before = nbmf_pass_horizon(GetActiveSnapshot());
+		pass->blocks = RelationGetNumberOfBlocks(rel);
+		pass->next_block = 0;
+		pass->started_at = GetCurrentTimestamp();
+		memset(&pass->totals, 0, sizeof(pass->totals));
+	}
+	pass->attachment = attachment.id;
+	pass->settings = settings;
+	pass->filenode = rel->rd_rel->relfilenode;
+	pass->phase = NBMF_PHASE_REENCODING;
+	nbmf_pass_write(pass);
+	step->begun = true;
+	step->done = false;
+	relation_close(rel, NoLock);
+}
+
+/*
+ * The pass has seen all of its blocks.  What it could not do keeps the horizon
+ * where it was, so that the next pass comes back to it.
+ */
+static void
+end_pass(Step *step)
+{
+	NbmfPass *pass = &step->pass;
+
+	if (pass->totals.skipped == 0 && pass->totals.damaged == 0)
+	{
+		pass->tried_before = pass->pass_before;
+		pass->tried_at = pass->started_at;
+	}
+	pass->pass_before = 0;
+	pass->phase = NBMF_PHASE_IDLE;
+
+	/* an earlier call's pass does not know what has come in since */
+	step->begun = false;
+	step->done = !step->resumed;
+}
+
+static void
+add_totals(NbmfTotals *sum, const NbmfTotals *before, const NbmfTotals *after)
+{
+	sum->seen += after->seen - before->seen;
+	sum->replaced += after->replaced - before->replaced;
+	sum->skipped += after->skipped - before->skipped;
+	sum->damaged += after->damaged - before->damaged;
+	sum->bytes_before += after->bytes_before - before->bytes_before;
+	sum->bytes_after += after->bytes_after - before->bytes_after;
+}
+
+/*
+ * Work through one batch of blocks, and write down that it is done.
+ */
 static void
 maintain_batch(Step *step)
 {
 	NbmfAttachment attachment;
 	Relation rel = open_target(step->target, RowExclusiveLock, &attachment);
+	NbmfTotals before = step->totals;
+	List *replacements;
 
-	step->done = true;
+	if (rel == NULL || !nbmf_attachment_is_known(&attachment))
+	{
+		step->done = true;
+		if (rel != NULL)
+			relation_close(rel, NoLock);
+		return;
+	}
+
+	/* rows may have moved to where the pass has been already */
+	if (step->pass.attachment != attachment.id || step->pass.filenode != rel->rd_rel->relfilenode)
+	{
+		step->begun = false;
+		relation_close(rel, NoLock);
+		return;
+	}
+	step->attachment = attachment.id;
+	step->trained_before = nbmf_use_trained_before(attachment.id);
+	step->ages = attachment.age_by != InvalidAttrNumber && nbmf_any_class_ages();
+
+	if (step->pass.next_block < step->pass.blocks)
+	{
+		replacements = collect_batch(step, rel, &attachment);
+		if (replacements != NIL)
+			apply_batch(rel, &attachment, replacements, &step->totals);
+		step->pass.next_block += BATCH_BLOCKS;
+	}
+	add_totals(&step->pass.totals, &before, &step->totals);
+	if (step->pass.next_block >= step->pass.blocks)
+	{
+		step->pass.next_block = step->pass.blocks;
+		end_pass(step);
+	}
+	nbmf_pass_write(&step->pass);
+	relation_close(rel, NoLock);
+}
+
+/*
+ * Write down what dictionaries have done for new values, unless the column has
+ * been detached meanwhile: nobody would ever forget it again.
+ */
+static void
+store_uses(Step *step)
+{
+	NbmfAttachment attachment;
+	Relation rel = open_target(step->target, AccessShareLock, &attachment);
+	HASH_SEQ_STATUS scan;
+	NbmfUse *use;
+
 	if (rel == NULL)
 		return;
-	if (RELKIND_HAS_TABLE_AM(rel->rd_rel->relkind))
+	if (attachment.id == step->attachment)
 	{
-		if (step->name == NULL)
-		{
-			nbmf_require_all_rows(rel, "nbmf.maintain()");
-			CheckCmdReplicaIdentity(rel, CMD_UPDATE);
-			step->name = MemoryContextStrdup(step->context, RelationGetRelationName(rel));
-
-			/* what the updates add needs no second look */
-			step->blocks = RelationGetNumberOfBlocks(rel);
-		}
-		step->done = step->start >= step->blocks;
-		if (!step->done)
-		{
-			List *replacements =
-				collect_batch(rel, &attachment, step->start, step->batch_context, &step->totals);
-
-			if (replacements != NIL)
-				apply_batch(rel, &attachment, replacements, &step->totals);
-		}
+		hash_seq_init(&scan, step->uses);
+		while ((use = hash_seq_search(&scan)) != NULL)
+			nbmf_use_add(step->attachment, use);
 	}
 	relation_close(rel, NoLock);
 }
@@ -472,48 +698,87 @@ run_step(void (*work)(Step *), Step *step, bool strict)
 }
 
 /*
- * Train on one target if that is due, and work through it.  Returns false if
- * the time is up.
+ * Work through a target, whose maintenance this session has the lock on.
+ * Returns false if the time is up.
  */
 static bool
-maintain_target(const Target *target, TimestampTz deadline, MemoryContext context, bool strict)
+work_through(Step *step, TimestampTz deadline, bool strict)
 {
 	XLogRecPtr wal_start = GetXLogInsertRecPtr();
 	TimestampTz started = GetCurrentTimestamp();
-	Step step = {.target = target, .context = context};
 	bool in_time = true;
 	bool ok = true;
 
-	step.batch_context =
-		AllocSetContextCreate(context, "nbmf maintain batch", ALLOCSET_DEFAULT_SIZES);
-	if (target->train)
-		ok = run_step(train_if_due, &step, strict);
-	while (ok && !step.done)
+	if (step->target->train && nbmf_auto_train)
+		ok = run_step(prepare_training, step, strict);
+	if (ok && step->train)
+		ok = run_step(train, step, strict);
+	while (ok && !step->done)
 	{
 		if (deadline != 0 && GetCurrentTimestamp() >= deadline)
 		{
 			in_time = false;
 			break;
 		}
-		ok = run_step(maintain_batch, &step, strict);
-		step.start += BATCH_BLOCKS;
+		if (!step->begun)
+			ok = run_step(begin_pass, step, strict);
+		if (ok && !step->done)
+			ok = run_step(maintain_batch, step, strict);
 		throttle(wal_start, started);
 	}
-	MemoryContextDelete(step.batch_context);
+	if (ok && hash_get_num_entries(step->uses) > 0)
+		ok = run_step(store_uses, step, strict);
 
-	if (ok && step.name != NULL)
+	if (ok && step->name != NULL)
 		ereport(
 			NOTICE,
 			(errmsg("\"%s\": " UINT64_FORMAT " of " UINT64_FORMAT " values re-encoded, %s",
-					step.name, step.totals.replaced, step.totals.seen,
+					step->name, step->totals.replaced, step->totals.seen,
 					in_time ? "done" : "out of time"),
 			 errdetail("From " UINT64_FORMAT " to " UINT64_FORMAT " bytes; " UINT64_FORMAT
 					   " values were locked or changed meanwhile, " UINT64_FORMAT " are damaged.",
-					   step.totals.bytes_before, step.totals.bytes_after, step.totals.skipped,
-					   step.totals.damaged),
-			 step.totals.replaced > 0
+					   step->totals.bytes_before, step->totals.bytes_after, step->totals.skipped,
+					   step->totals.damaged),
+			 step->totals.replaced > 0
 				 ? errhint("VACUUM makes the space that was saved free for reuse.")
 				 : 0));
+	return in_time;
+}
+
+/*
+ * Maintain a target, unless another session is at it.  Returns false if the
+ * time is up.
+ */
+static bool
+maintain_target(const Target *target, TimestampTz deadline, MemoryContext context, bool strict)
+{
+	Step step = {.target = target, .context = context};
+	HASHCTL control = {.keysize = sizeof(uint32), .entrysize = sizeof(NbmfUse), .hcxt = context};
+	bool in_time = true;
+
+	if (!nbmf_pass_lock(target->relid, target->body))
+	{
+		char *name = get_rel_name(target->relid);
+
+		ereport(NOTICE, (errmsg("\"%s\" is being maintained by another session",
+								name != NULL ? name : "(dropped)"),
+						 errhint("pg_stat_progress_nbmf shows how far that is.")));
+		return true;
+	}
+	step.batch_context =
+		AllocSetContextCreate(context, "nbmf maintain batch", ALLOCSET_DEFAULT_SIZES);
+	step.uses = hash_create("nbmf uses", 16, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	PG_TRY();
+	{
+		in_time = work_through(&step, deadline, strict);
+	}
+	PG_FINALLY();
+	{
+		nbmf_pass_unlock(target->relid, target->body);
+	}
+	PG_END_TRY();
+	hash_destroy(step.uses);
+	MemoryContextDelete(step.batch_context);
 	return in_time;
 }
 
@@ -539,6 +804,7 @@ nbmf_maintain(PG_FUNCTION_ARGS)
 	context = AllocSetContextCreate(PortalContext, "nbmf maintain", ALLOCSET_DEFAULT_SIZES);
 	SPI_connect_ext(SPI_OPT_NONATOMIC);
 	PushActiveSnapshot(GetTransactionSnapshot());
+	nbmf_pass_forget_dropped();
 	targets = list_targets(only, context);
 	PopActiveSnapshot();
 	if (OidIsValid(only) && targets == NIL)
@@ -576,4 +842,5 @@ nbmf_tier_init(void)
 							"Most WAL that nbmf.maintain() writes, in kilobytes a second.",
 							"0 sets no limit.", &nbmf_maintain_wal_rate, 0, 0, MAX_KILOBYTES,
 							PGC_USERSET, GUC_UNIT_KB, NULL, NULL, NULL);
+	nbmf_use_init();
 }

@@ -9,6 +9,9 @@
  * keep a row from being written for want of a dictionary or a setting: then
  * the value stays as it came, compressed by zstd alone.
  *
+ * Most values come straight from a cast or input function, which is told what
+ * was taken over here and then leaves compression to us (type/nbmf_defer.c).
+ *
  * A value may come with a reference to another column's dictionary, or another
  * tenant's (INSERT .. SELECT).  Such a reference is never kept.
  */
@@ -62,11 +65,11 @@ nbmf_class_of_row(const NbmfAttachment *attachment, HeapTuple row, TupleDesc tup
 }
 
 /*
- * The dictionary that new values of a row use, 0 for none.
+ * The objects that new values of a row use.
  */
-uint32
-nbmf_dictionary_of_row(const NbmfAttachment *attachment, HeapTuple row, TupleDesc tupdesc,
-					   const NbmfClass *class)
+NbmfObjects
+nbmf_objects_of_row(const NbmfAttachment *attachment, HeapTuple row, TupleDesc tupdesc,
+					const NbmfClass *class)
 {
 	NameData name = class->name;
 	char *tenant;
@@ -74,16 +77,16 @@ nbmf_dictionary_of_row(const NbmfAttachment *attachment, HeapTuple row, TupleDes
 	switch (class->share)
 	{
 		case NBMF_SHARE_COLUMN:
-			return nbmf_current_dictionary(attachment->id, NameStr(name), NULL);
+			return nbmf_current_objects(attachment->id, NameStr(name), NULL);
 		case NBMF_SHARE_TENANT:
 			tenant = column_text(row, tupdesc, attachment->tenant_by);
 			if (tenant != NULL)
-				return nbmf_current_dictionary(attachment->id, NameStr(name), tenant);
+				return nbmf_current_objects(attachment->id, NameStr(name), tenant);
 			break;
 		case NBMF_SHARE_NONE:
 			break;
 	}
-	return 0;
+	return (NbmfObjects){0, 0};
 }
 
 Datum
@@ -96,11 +99,11 @@ nbmf_encode_row(PG_FUNCTION_ARGS)
 	HeapTuple row;
 	TupleDesc tupdesc;
 	Datum datum;
-	Nbmf *value;
 	Nbmf *encoded;
 	char *content;
 	const NbmfClass *class;
-	uint32 dictionary = 0;
+	NbmfObjects objects = {0, 0};
+	bool deferred = false;
 	int level = 0;
 	int column;
 	bool isnull;
@@ -125,15 +128,26 @@ nbmf_encode_row(PG_FUNCTION_ARGS)
 	if (class != NULL)
 	{
 		level = class->l1_level;
-		dictionary = nbmf_dictionary_of_row(&attachment, row, tupdesc, class);
+		objects.dictionary = nbmf_objects_of_row(&attachment, row, tupdesc, class).dictionary;
 	}
-	if (frame.object == dictionary)
+	if (frame.object == 0)
+		deferred = nbmf_defer_take(&frame, objects.dictionary != 0);
+	if (frame.object == objects.dictionary && !deferred)
 		return PointerGetDatum(row);
 
-	value = DatumGetNbmfPP(datum);
-	content = nbmf_value_decode(value, 0, &frame);
-	encoded =
-		nbmf_value_encode(frame.kind, NBMF_TIER_L1, content, frame.raw_len, level, dictionary);
+	content = nbmf_value_decode(DatumGetNbmfPP(datum), 0, &frame);
+	encoded = nbmf_value_encode(frame.kind, NBMF_TIER_L1, content, frame.raw_len,
+								objects.dictionary != 0 ? level : 0, objects);
+
+	/* where the dictionary does not do much, doing without may do more */
+	if (deferred && objects.dictionary != 0 && VARSIZE_ANY_EXHDR(encoded) > frame.raw_len / 2)
+	{
+		Nbmf *plain = nbmf_value_encode(frame.kind, NBMF_TIER_L1, content, frame.raw_len, 0,
+										(NbmfObjects){0, 0});
+
+		if (VARSIZE_ANY_EXHDR(plain) < VARSIZE_ANY_EXHDR(encoded))
+			encoded = plain;
+	}
 
 	/* no reference that is not ours stays; otherwise the smaller one does */
 	if (frame.object == 0 && VARSIZE_ANY_EXHDR(encoded) >= frame_len)

@@ -19,6 +19,7 @@
 #include "access/stratnum.h"
 #include "access/table.h"
 #include "catalog/namespace.h"
+#include "common/hashfn.h"
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -37,6 +38,8 @@
 #define Anum_class_l1_level    4
 #define Anum_class_l2_level    5
 #define Anum_class_edge_only   6
+#define Anum_class_codec       8
+#define Anum_class_l3_after    9
 #define Anum_attachment_id     1
 #define Anum_attachment_class  2
 #define Anum_attachment_key    3
@@ -44,21 +47,24 @@
 #define Anum_object_attachment 2
 #define Anum_object_class      3
 #define Anum_object_tenant     4
+#define Anum_object_ratio      8
+#define Anum_object_kind       10
 
 typedef struct AttachmentEntry
 {
 	int32 id; /* key */
 	NameData class_name;
 	char key[NBMF_KEY_LEN + 1];
-	HTAB *dictionaries; /* by scope */
+	HTAB *scopes;
 } AttachmentEntry;
 
-/* Class and tenant, and the newest dictionary for them */
-typedef struct DictionaryEntry
+/* Class and tenant, and the newest objects for them */
+typedef struct ScopeEntry
 {
 	char scope[NBMF_SCOPE_LEN]; /* key */
-	uint32 object;
-} DictionaryEntry;
+	NbmfObjects objects;
+	double ratio; /* the dictionary's when it was trained */
+} ScopeEntry;
 
 static MemoryContext settings_context = NULL;
 static HTAB *classes = NULL;
@@ -114,6 +120,7 @@ load_classes(void)
 		bool found;
 		Name name = DatumGetName(heap_getattr(tuple, Anum_class_name, tupdesc, &isnull));
 		NbmfClass *entry = hash_search(classes, NameStr(*name), HASH_ENTER, &found);
+		Datum l3_after;
 
 		entry->share = share_from_name(
 			TextDatumGetCString(heap_getattr(tuple, Anum_class_share, tupdesc, &isnull)));
@@ -121,6 +128,15 @@ load_classes(void)
 		entry->l2_level = DatumGetInt32(heap_getattr(tuple, Anum_class_l2_level, tupdesc, &isnull));
 		entry->edge_only =
 			DatumGetBool(heap_getattr(tuple, Anum_class_edge_only, tupdesc, &isnull));
+		entry->neural =
+			strcmp(TextDatumGetCString(heap_getattr(tuple, Anum_class_codec, tupdesc, &isnull)),
+				   "neural") == 0;
+		l3_after = heap_getattr(tuple, Anum_class_l3_after, tupdesc, &isnull);
+		entry->has_l3 = !isnull;
+		if (entry->has_l3)
+			entry->l3_after = *DatumGetIntervalP(l3_after);
+		else
+			memset(&entry->l3_after, 0, sizeof(entry->l3_after));
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
@@ -192,7 +208,7 @@ nbmf_make_scope(char scope[NBMF_SCOPE_LEN], const char *class_name, const char *
 }
 
 static void
-load_dictionaries(AttachmentEntry *entry)
+load_scopes(AttachmentEntry *entry)
 {
 	Relation rel = open_table("object");
 	TupleDesc tupdesc = RelationGetDescr(rel);
@@ -203,9 +219,9 @@ load_dictionaries(AttachmentEntry *entry)
 	HASHCTL control = {0};
 
 	control.hcxt = settings_context;
-	control.keysize = sizeof(((DictionaryEntry *) NULL)->scope);
-	control.entrysize = sizeof(DictionaryEntry);
-	entry->dictionaries =
+	control.keysize = sizeof(((ScopeEntry *) NULL)->scope);
+	control.entrysize = sizeof(ScopeEntry);
+	entry->scopes =
 		hash_create("nbmf scopes", 16, &control, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
 
 	ScanKeyInit(&key, Anum_object_attachment, BTEqualStrategyNumber, F_INT4EQ,
@@ -215,18 +231,28 @@ load_dictionaries(AttachmentEntry *entry)
 	{
 		char scope[NBMF_SCOPE_LEN];
 		uint32 object;
-		DictionaryEntry *dictionary;
+		ScopeEntry *current;
 		bool isnull;
 		bool found;
 		Datum class_name = heap_getattr(tuple, Anum_object_class, tupdesc, &isnull);
 		Datum tenant = heap_getattr(tuple, Anum_object_tenant, tupdesc, &isnull);
+		char *kind;
 
 		nbmf_make_scope(scope, NameStr(*DatumGetName(class_name)),
 						isnull ? NULL : TextDatumGetCString(tenant));
 		object = DatumGetUInt32(heap_getattr(tuple, Anum_object_id, tupdesc, &isnull));
-		dictionary = hash_search(entry->dictionaries, scope, HASH_ENTER, &found);
-		if (!found || object > dictionary->object)
-			dictionary->object = object;
+		kind = TextDatumGetCString(heap_getattr(tuple, Anum_object_kind, tupdesc, &isnull));
+		current = hash_search(entry->scopes, scope, HASH_ENTER, &found);
+		if (!found)
+			current->objects = (NbmfObjects){0, 0};
+		if (strcmp(kind, "model") == 0)
+			current->objects.model = Max(current->objects.model, object);
+		else if (object > current->objects.dictionary)
+		{
+			current->objects.dictionary = object;
+			current->ratio =
+				DatumGetFloat8(heap_getattr(tuple, Anum_object_ratio, tupdesc, &isnull));
+		}
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
@@ -271,7 +297,7 @@ lookup_attachment(int32 id)
 	entry = hash_search(attachments, &id, HASH_ENTER, NULL);
 	entry->class_name = class_name;
 	strlcpy(entry->key, row_key, sizeof(entry->key));
-	entry->dictionaries = NULL;
+	entry->scopes = NULL;
 	return entry;
 }
 
@@ -300,34 +326,102 @@ nbmf_attachment_class(int32 attachment)
 }
 
 /*
- * Dictionary for new values of a class and tenant in a column (tenant NULL: of
- * all tenants); 0 if there is none.
+ * Objects for new values of a class and tenant in a column (tenant NULL: of all
+ * tenants).
  */
-uint32
-nbmf_current_dictionary(int32 attachment, const char *class_name, const char *tenant)
+NbmfObjects
+nbmf_current_objects(int32 attachment, const char *class_name, const char *tenant)
 {
 	AttachmentEntry *entry = lookup_attachment(attachment);
 	char scope[NBMF_SCOPE_LEN];
-	DictionaryEntry *dictionary;
+	ScopeEntry *current = NULL;
 
-	if (tenant != NULL && strlen(tenant) >= NBMF_TENANT_MAX)
-		return 0;
-	if (entry->dictionaries == NULL)
-		load_dictionaries(entry);
-	nbmf_make_scope(scope, class_name, tenant);
-	dictionary = hash_search(entry->dictionaries, scope, HASH_FIND, NULL);
-	return dictionary != NULL ? dictionary->object : 0;
+	if (tenant == NULL || strlen(tenant) < NBMF_TENANT_MAX)
+	{
+		if (entry->scopes == NULL)
+			load_scopes(entry);
+		nbmf_make_scope(scope, class_name, tenant);
+		current = hash_search(entry->scopes, scope, HASH_FIND, NULL);
+	}
+	return current != NULL ? current->objects : (NbmfObjects){0, 0};
 }
 
 /*
- * Has any dictionary been made for an attached column?
+ * Does test(id, ratio at training, arg) hold for any dictionary that new values
+ * of an attached column use?  It must not look at settings itself.
  */
 bool
-nbmf_has_dictionary(int32 attachment)
+nbmf_any_current_dictionary(int32 attachment, bool (*test)(uint32, double, void *), void *arg)
 {
 	AttachmentEntry *entry = lookup_attachment(attachment);
+	HASH_SEQ_STATUS scan;
+	ScopeEntry *current;
 
-	if (entry->dictionaries == NULL)
-		load_dictionaries(entry);
-	return hash_get_num_entries(entry->dictionaries) > 0;
+	if (entry->scopes == NULL)
+		load_scopes(entry);
+	hash_seq_init(&scan, entry->scopes);
+	while ((current = hash_seq_search(&scan)) != NULL)
+		if (current->objects.dictionary != 0 &&
+			test(current->objects.dictionary, current->ratio, arg))
+		{
+			hash_seq_term(&scan);
+			return true;
+		}
+	return false;
+}
+
+/*
+ * Does age decide anything for any class?
+ */
+bool
+nbmf_any_class_ages(void)
+{
+	HASH_SEQ_STATUS scan;
+	NbmfClass *class;
+
+	prepare_settings();
+	hash_seq_init(&scan, classes);
+	while ((class = hash_seq_search(&scan)) != NULL)
+		if (class->has_l3)
+		{
+			hash_seq_term(&scan);
+			return true;
+		}
+	return false;
+}
+
+/*
+ * A number that changes with anything that decides how aged values of an
+ * attached column are encoded.
+ */
+int64
+nbmf_settings_fingerprint(int32 attachment)
+{
+	AttachmentEntry *entry = lookup_attachment(attachment);
+	HASH_SEQ_STATUS scan;
+	ScopeEntry *current;
+	NbmfClass *class;
+	uint64 result;
+
+	if (entry->scopes == NULL)
+		load_scopes(entry);
+	result = hash_bytes_extended((unsigned char *) NameStr(entry->class_name),
+								 (int) strlen(NameStr(entry->class_name)), 0);
+	/* sums: the order of a hash table is anything */
+	hash_seq_init(&scan, entry->scopes);
+	while ((current = hash_seq_search(&scan)) != NULL)
+		result += hash_bytes_extended(
+			(unsigned char *) current->scope, (int) strlen(current->scope),
+			(uint64) current->objects.model << 32 | current->objects.dictionary);
+	hash_seq_init(&scan, classes);
+	while ((class = hash_seq_search(&scan)) != NULL)
+	{
+		uint64 seed = (uint64) class->share << 32 | (uint64) class->l2_level << 8 |
+					  (uint64) class->neural << 1 | (uint64) class->has_l3;
+
+		seed = hash_bytes_extended((unsigned char *) &class->l3_after, sizeof(Interval), seed);
+		result += hash_bytes_extended((unsigned char *) NameStr(class->name),
+									  (int) strlen(NameStr(class->name)), seed);
+	}
+	return (int64) result;
 }

@@ -213,13 +213,14 @@ read_sample(Relation rel, const NbmfAttachment *attachment, HTAB *parts, MemoryC
  * Add a row to nbmf.object; the caller need not have rights on it.
  */
 static uint32
-mint_object(int32 attachment, const Part *part, bool edge_only, bytea *payload, double ratio)
+mint_object(int32 attachment, const Part *part, const char *kind, bool edge_only, bytea *payload,
+			double ratio)
 {
 	Oid schema = get_namespace_oid("nbmf", false);
 	Relation rel = table_open(get_relname_relid("object", schema), RowExclusiveLock);
 	uint32 id = (uint32) nextval_internal(get_relname_relid("object_id", schema), false);
-	Datum values[9];
-	bool nulls[9] = {false};
+	Datum values[10];
+	bool nulls[10] = {false};
 	NameData class_name = part->class_name;
 
 	values[0] = UInt32GetDatum(id);
@@ -232,6 +233,7 @@ mint_object(int32 attachment, const Part *part, bool edge_only, bytea *payload, 
 	values[6] = Int64GetDatum((int64) nbmf_checksum(VARDATA(payload), VARSIZE(payload) - VARHDRSZ));
 	values[7] = Float8GetDatum(ratio);
 	values[8] = TimestampTzGetDatum(GetCurrentTimestamp());
+	values[9] = CStringGetTextDatum(kind);
 	CatalogTupleInsert(rel, heap_form_tuple(RelationGetDescr(rel), values, nulls));
 	table_close(rel, RowExclusiveLock);
 	nbmf_settings_changed();
@@ -260,7 +262,7 @@ finish_part(Relation rel, const char *column, int32 attachment, const Part *part
 		return;
 	level = class->l1_level;
 	edge_only = class->edge_only;
-	current = nbmf_current_dictionary(attachment, NameStr(part->class_name), part->tenant);
+	current = nbmf_current_objects(attachment, NameStr(part->class_name), part->tenant).dictionary;
 	if (count < PART_MIN_DOCUMENTS || bytes < PART_MIN_BYTES)
 	{
 		ereport(NOTICE,
@@ -280,7 +282,7 @@ finish_part(Relation rel, const char *column, int32 attachment, const Part *part
 						RelationGetRelationName(rel), column, NameStr(part->class_name), whose)));
 	else
 	{
-		uint32 id = mint_object(attachment, part, edge_only, payload, ratio);
+		uint32 id = mint_object(attachment, part, "dictionary", edge_only, payload, ratio);
 
 		ereport(NOTICE,
 				(errmsg("\"%s\".\"%s\", class \"%s\"%s: dictionary %u of %d bytes, ratio %.2f",
@@ -349,6 +351,7 @@ nbmf_train_column(Relation rel, const NbmfAttachment *attachment)
 	hash_seq_init(&scan, parts);
 	while ((part = hash_seq_search(&scan)) != NULL)
 		finish_part(rel, column, attachment->id, part, share);
+	nbmf_use_trained(attachment->id);
 	MemoryContextDelete(context);
 }
 

@@ -7,11 +7,14 @@
 #define NBMF_TIER_H
 
 #include "commands/trigger.h"
+#include "datatype/timestamp.h"
 #include "lib/stringinfo.h"
 #include "utils/rel.h"
+#include "utils/snapshot.h"
 
 #include "codec/codec.h"
 #include "compat.h"
+#include "store/store.h"
 
 /* Tenants with a name this long or longer have no dictionary of their own */
 #define NBMF_TENANT_MAX 128
@@ -35,6 +38,9 @@ typedef struct NbmfClass
 	int l1_level;
 	int l2_level;
 	bool edge_only;
+	bool neural; /* maintained values use a model */
+	bool has_l3; /* those of this age do: l3_after */
+	Interval l3_after;
 } NbmfClass;
 
 /* What a column's trigger says: nbmf_attach.c */
@@ -58,6 +64,7 @@ extern bool nbmf_attachment_of_column(Relation rel, AttrNumber body, NbmfAttachm
 extern AttrNumber nbmf_column_number(Relation rel, const char *name);
 extern AttrNumber nbmf_body_column(Relation rel, const char *name);
 extern Relation nbmf_open_owned(Oid relid, LOCKMODE lock);
+extern void nbmf_attachment_delete(int32 id);
 extern char *nbmf_quoted_relation(Oid relid);
 
 /*
@@ -83,6 +90,75 @@ extern bytea *nbmf_documents_train(const NbmfDocuments *documents, int level, do
 
 extern void nbmf_table_extent(Oid relid, double *bytes, double *rows);
 
+/*
+ * nbmf_pass.c: how far maintenance of a relation's column has come
+ */
+typedef enum NbmfPhase
+{
+	NBMF_PHASE_IDLE,
+	NBMF_PHASE_TRAINING,
+	NBMF_PHASE_REENCODING
+} NbmfPhase;
+
+typedef struct NbmfTotals
+{
+	uint64 seen;     /* values looked at */
+	uint64 replaced; /* re-encoded */
+	uint64 skipped;  /* changed or locked meanwhile */
+	uint64 damaged;
+	uint64 bytes_before; /* of those replaced */
+	uint64 bytes_after;
+} NbmfTotals;
+
+/* A row of nbmf.pass */
+typedef struct NbmfPass
+{
+	Oid relation; /* key, with body */
+	AttrNumber body;
+	int32 attachment;
+	Oid filenode;           /* the relation's when the pass began */
+	int64 settings;         /* nbmf_settings_fingerprint then */
+	uint64 tried_before;    /* horizon of the last finished pass, 0: none */
+	uint64 pass_before;     /* horizon of the one that runs, 0: none does */
+	TimestampTz tried_at;   /* when that last finished pass began */
+	BlockNumber next_block; /* of the pass that runs */
+	BlockNumber blocks;
+	NbmfPhase phase;
+	TimestampTz started_at;
+	NbmfTotals totals;
+} NbmfPass;
+
+extern bool nbmf_pass_lock(Oid relid, AttrNumber body);
+extern void nbmf_pass_unlock(Oid relid, AttrNumber body);
+extern void nbmf_pass_read(Oid relid, AttrNumber body, NbmfPass *pass);
+extern void nbmf_pass_write(const NbmfPass *pass);
+extern uint64 nbmf_pass_horizon(Snapshot snapshot);
+extern bool nbmf_row_precedes(HeapTuple row, uint64 horizon);
+extern void nbmf_pass_forget(int32 attachment);
+extern void nbmf_pass_forget_dropped(void);
+
+/*
+ * nbmf_use.c: what dictionaries do for new values, and whether training is due
+ */
+typedef struct NbmfUse
+{
+	uint32 object; /* key in hash tables; 0: values without a dictionary */
+	int64 values;
+	int64 raw_bytes;
+	int64 stored_bytes;
+	double kept_ratio;     /* its ratio when training last kept it, 0: never */
+	uint64 trained_before; /* of object 0: horizon of the last training, 0: none */
+} NbmfUse;
+
+extern bool nbmf_auto_train;
+
+extern void nbmf_use_add(int32 attachment, const NbmfUse *seen);
+extern void nbmf_use_trained(int32 attachment);
+extern void nbmf_use_forget(int32 attachment);
+extern uint64 nbmf_use_trained_before(int32 attachment);
+extern bool nbmf_training_is_due(int32 attachment, double table_bytes);
+extern void nbmf_use_init(void);
+
 /* nbmf_train.c */
 extern void nbmf_require_nonatomic(FunctionCallInfo fcinfo, const char *procedure);
 extern void nbmf_require_all_rows(Relation rel, const char *procedure);
@@ -93,8 +169,8 @@ extern const NbmfClass *nbmf_class_of_row(const NbmfAttachment *attachment, Heap
 										  TupleDesc tupdesc);
 extern Datum nbmf_encode_row(PG_FUNCTION_ARGS);
 
-extern uint32 nbmf_dictionary_of_row(const NbmfAttachment *attachment, HeapTuple row,
-									 TupleDesc tupdesc, const NbmfClass *class);
+extern NbmfObjects nbmf_objects_of_row(const NbmfAttachment *attachment, HeapTuple row,
+									   TupleDesc tupdesc, const NbmfClass *class);
 
 /* nbmf_maintain.c */
 extern void nbmf_tier_init(void);
@@ -103,9 +179,13 @@ extern void nbmf_tier_init(void);
 extern const NbmfClass *nbmf_class_lookup(const char *name);
 extern bool nbmf_attachment_is_known(const NbmfAttachment *attachment);
 extern char *nbmf_attachment_class(int32 attachment);
-extern uint32 nbmf_current_dictionary(int32 attachment, const char *class_name, const char *tenant);
+extern NbmfObjects nbmf_current_objects(int32 attachment, const char *class_name,
+										const char *tenant);
 extern void nbmf_make_scope(char scope[NBMF_SCOPE_LEN], const char *class_name, const char *tenant);
-extern bool nbmf_has_dictionary(int32 attachment);
+extern bool nbmf_any_class_ages(void);
+extern bool nbmf_any_current_dictionary(int32 attachment, bool (*test)(uint32, double, void *),
+										void *arg);
+extern int64 nbmf_settings_fingerprint(int32 attachment);
 extern void nbmf_settings_changed(void);
 
 #endif /* NBMF_TIER_H */

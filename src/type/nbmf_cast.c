@@ -100,26 +100,34 @@ floats_to_nbmf(ArrayType *array, int level)
 Datum
 nbmf_from_text(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_NBMF_P(text_to_nbmf(PG_GETARG_TEXT_PP(0), nbmf_typmod_level(PG_GETARG_INT32(1))));
+	int level = nbmf_defer_level(fcinfo, nbmf_typmod_level(PG_GETARG_INT32(1)));
+
+	PG_RETURN_NBMF_P(nbmf_defer_note(fcinfo, level, text_to_nbmf(PG_GETARG_TEXT_PP(0), level)));
 }
 
 Datum
 nbmf_from_jsonb(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_NBMF_P(jsonb_to_nbmf(PG_GETARG_JSONB_P(0), nbmf_typmod_level(PG_GETARG_INT32(1))));
+	int level = nbmf_defer_level(fcinfo, nbmf_typmod_level(PG_GETARG_INT32(1)));
+
+	PG_RETURN_NBMF_P(nbmf_defer_note(fcinfo, level, jsonb_to_nbmf(PG_GETARG_JSONB_P(0), level)));
 }
 
 Datum
 nbmf_from_bytea(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_NBMF_P(bytea_to_nbmf(PG_GETARG_BYTEA_PP(0), nbmf_typmod_level(PG_GETARG_INT32(1))));
+	int level = nbmf_defer_level(fcinfo, nbmf_typmod_level(PG_GETARG_INT32(1)));
+
+	PG_RETURN_NBMF_P(nbmf_defer_note(fcinfo, level, bytea_to_nbmf(PG_GETARG_BYTEA_PP(0), level)));
 }
 
 Datum
 nbmf_from_floats(PG_FUNCTION_ARGS)
 {
+	int level = nbmf_defer_level(fcinfo, nbmf_typmod_level(PG_GETARG_INT32(1)));
+
 	PG_RETURN_NBMF_P(
-		floats_to_nbmf(PG_GETARG_ARRAYTYPE_P(0), nbmf_typmod_level(PG_GETARG_INT32(1))));
+		nbmf_defer_note(fcinfo, level, floats_to_nbmf(PG_GETARG_ARRAYTYPE_P(0), level)));
 }
 
 /*

@@ -52,9 +52,10 @@ Datum
 nbmf_in(PG_FUNCTION_ARGS)
 {
 	char *text = PG_GETARG_CSTRING(0);
-	int32 typmod = PG_GETARG_INT32(2);
+	int level = nbmf_defer_level(fcinfo, nbmf_typmod_level(PG_GETARG_INT32(2)));
 
-	PG_RETURN_NBMF_P(nbmf_value_from_text(text, strlen(text), nbmf_typmod_level(typmod)));
+	PG_RETURN_NBMF_P(
+		nbmf_defer_note(fcinfo, level, nbmf_value_from_text(text, strlen(text), level)));
 }
 
 Datum

@@ -96,6 +96,24 @@ nbmf_stored_size(Size frame_len)
 	return frame_len + VARHDRSZ;
 }
 
+/* Under which codec an operation on a frame is counted */
+static NbmfStatsCodec
+stats_codec(const NbmfFrame *frame)
+{
+	switch (frame->codec)
+	{
+		case NBMF_CODEC_DICT:
+		case NBMF_CODEC_DICT_BLOCK:
+		case NBMF_CODEC_DICT_BLOCKS:
+			return NBMF_STATS_DICTIONARY;
+		case NBMF_CODEC_NEURAL:
+		case NBMF_CODEC_NEURAL_BASE:
+			return NBMF_STATS_NEURAL;
+		default:
+			return NBMF_STATS_PLAIN;
+	}
+}
+
 /* The error that an interrupt threw while a value was being encoded */
 static ErrorData *interrupt_error = NULL;
 
@@ -171,29 +189,51 @@ content_limit(NbmfKind kind)
 }
 
 /*
- * Encode content as a new value.  level 0 stands for nbmf.zstd_level.
+ * Encode content as a new value.  level 0 stands for nbmf.zstd_level,
+ * NBMF_LEVEL_STORE for no compression.
  */
 Nbmf *
 nbmf_value_make(NbmfKind kind, const char *content, Size len, int level)
 {
-	return nbmf_value_encode(kind, NBMF_TIER_L1, content, len, level, 0);
+	return nbmf_value_encode(kind, NBMF_TIER_L1, content, len, level, (NbmfObjects){0, 0});
 }
 
 /*
- * Encode content, with a dictionary if its id is not 0.
+ * A value that holds its content as it is, until somebody encodes it; so it is
+ * not counted as encoded.
+ */
+static Nbmf *
+store_content(NbmfKind kind, const char *content, Size len)
+{
+	NbmfFrame frame = {.kind = kind,
+					   .tier = NBMF_TIER_L1,
+					   .codec = NBMF_CODEC_STORED,
+					   .checksum = nbmf_checksum(content, len)};
+	Size header_len = nbmf_frame_header_len(NBMF_CODEC_STORED, 0, len);
+	Nbmf *value = palloc(VARHDRSZ + header_len + len);
+
+	SET_VARSIZE(value, VARHDRSZ + header_len + len);
+	nbmf_frame_write_header((uint8 *) VARDATA(value), &frame);
+	memcpy(VARDATA(value) + header_len, content, len);
+	return value;
+}
+
+/*
+ * Encode content, with a dictionary and a model where there are: the smallest
+ * frame wins.
  *
  * What zstd makes by itself is trusted; with a dictionary, the frame is
  * decoded and compared before it is returned.
  */
 Nbmf *
 nbmf_value_encode(NbmfKind kind, NbmfTier tier, const char *content, Size len, int level,
-				  uint32 dictionary)
+				  NbmfObjects objects)
 {
 	NbmfEncodeParams params = {.kind = kind,
 							   .tier = tier,
-							   .level = level > 0 ? level : nbmf_zstd_level,
+							   .level = level != 0 ? level : nbmf_zstd_level,
 							   .interrupted = serve_interrupts};
-	NbmfFrame frame = {.object = dictionary};
+	NbmfFrame frame = {.object = objects.dictionary};
 	NbmfStatsTimer timer;
 	NbmfStatus status;
 	Size cap;
@@ -202,13 +242,15 @@ nbmf_value_encode(NbmfKind kind, NbmfTier tier, const char *content, Size len, i
 
 	if (len > content_limit(kind))
 	{
-		nbmf_stats_error(NBMF_STATS_ENCODE);
+		nbmf_stats_error(NBMF_STATS_PLAIN, NBMF_STATS_ENCODE);
 		nbmf_report_damage(NBMF_ERR_TOO_LARGE, NULL);
 	}
+	if (level == NBMF_LEVEL_STORE)
+		return store_content(kind, content, len);
 
-	if (dictionary != 0)
+	if (objects.dictionary != 0)
 	{
-		params.dict = nbmf_dict_for_encode(dictionary, params.level);
+		params.dict = nbmf_dict_for_encode(objects.dictionary, params.level);
 		if (params.dict == NULL)
 			nbmf_report_damage(NBMF_ERR_OBJECT, &frame);
 	}
@@ -223,7 +265,7 @@ nbmf_value_encode(NbmfKind kind, NbmfTier tier, const char *content, Size len, i
 		ReThrowError(interrupt_error);
 	if (status != NBMF_OK)
 	{
-		nbmf_stats_error(NBMF_STATS_ENCODE);
+		nbmf_stats_error(NBMF_STATS_PLAIN, NBMF_STATS_ENCODE);
 		nbmf_report_damage(status, &frame);
 	}
 	if (params.dict != NULL)
@@ -231,7 +273,9 @@ nbmf_value_encode(NbmfKind kind, NbmfTier tier, const char *content, Size len, i
 	SET_VARSIZE(value, VARHDRSZ + frame_len);
 	if (cap > SHRINK_FROM)
 		value = repalloc(value, VARHDRSZ + frame_len);
-	nbmf_stats_stop(NBMF_STATS_ENCODE, &timer, len, nbmf_stored_size(frame_len));
+	(void) nbmf_frame_parse(VARDATA(value), frame_len, frame_len, &frame);
+	nbmf_stats_stop(stats_codec(&frame), NBMF_STATS_ENCODE, &timer, len,
+					nbmf_stored_size(frame_len));
 	return value;
 }
 
@@ -331,9 +375,10 @@ content_is_sound(const NbmfFrame *frame, const char *content)
 /*
  * Decode a value; its content starts lead bytes into the palloc'd result (so
  * that callers have room for a header of their own) and has a zero behind it.
+ * Damage is returned, not thrown.
  */
-static NbmfStatus
-try_decode(Nbmf *value, Size lead, NbmfFrame *frame, char **result)
+NbmfStatus
+nbmf_value_try_decode(Nbmf *value, Size lead, NbmfFrame *frame, char **result)
 {
 	Size frame_len = VARSIZE_ANY_EXHDR(value);
 	const NbmfDict *dict = NULL;
@@ -360,11 +405,12 @@ try_decode(Nbmf *value, Size lead, NbmfFrame *frame, char **result)
 	}
 	if (status != NBMF_OK)
 	{
-		nbmf_stats_error(NBMF_STATS_DECODE);
+		nbmf_stats_error(stats_codec(frame), NBMF_STATS_DECODE);
 		return status;
 	}
 	(*result)[lead + frame->raw_len] = '\0';
-	nbmf_stats_stop(NBMF_STATS_DECODE, &timer, frame->raw_len, nbmf_stored_size(frame_len));
+	nbmf_stats_stop(stats_codec(frame), NBMF_STATS_DECODE, &timer, frame->raw_len,
+					nbmf_stored_size(frame_len));
 	return NBMF_OK;
 }
 
@@ -372,7 +418,7 @@ char *
 nbmf_value_decode(Nbmf *value, Size lead, NbmfFrame *frame)
 {
 	char *result;
-	NbmfStatus status = try_decode(value, lead, frame, &result);
+	NbmfStatus status = nbmf_value_try_decode(value, lead, frame, &result);
 
 	if (status != NBMF_OK)
 		nbmf_report_damage(status, frame);
@@ -387,7 +433,7 @@ nbmf_value_check(Nbmf *value)
 {
 	NbmfFrame frame;
 	char *content;
-	NbmfStatus status = try_decode(value, 0, &frame, &content);
+	NbmfStatus status = nbmf_value_try_decode(value, 0, &frame, &content);
 
 	if (status == NBMF_OK)
 	{

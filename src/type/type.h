@@ -26,11 +26,12 @@ typedef struct varlena Nbmf;
  */
 extern Nbmf *nbmf_value_make(NbmfKind kind, const char *content, Size len, int level);
 extern Nbmf *nbmf_value_encode(NbmfKind kind, NbmfTier tier, const char *content, Size len,
-							   int level, uint32 dictionary);
+							   int level, NbmfObjects objects);
 extern Nbmf *nbmf_value_from_text(const char *text, Size len, int level);
 extern Nbmf *nbmf_value_from_floats(float4 *floats, int n, int level);
 extern Nbmf *nbmf_value_reencode(Nbmf *value, int level);
 extern char *nbmf_value_decode(Nbmf *value, Size lead, NbmfFrame *frame);
+extern NbmfStatus nbmf_value_try_decode(Nbmf *value, Size lead, NbmfFrame *frame, char **result);
 extern char *nbmf_value_text(Nbmf *value, Size lead, Size *text_len);
 extern NbmfStatus nbmf_value_check(Nbmf *value);
 extern void nbmf_value_frame(Datum datum, NbmfFrame *frame);
@@ -38,6 +39,15 @@ extern NbmfStatus nbmf_value_parse(Datum datum, NbmfFrame *frame, Size *frame_le
 extern Size nbmf_stored_size(Size frame_len);
 pg_noreturn extern void nbmf_report_damage(NbmfStatus status, const NbmfFrame *frame);
 extern void nbmf_type_init(void);
+
+/*
+ * nbmf_defer.c: leaving compression to the row trigger
+ */
+#define NBMF_LEVEL_STORE (-1) /* in place of a level: do not compress */
+
+extern int nbmf_defer_level(FunctionCallInfo fcinfo, int level);
+extern Nbmf *nbmf_defer_note(FunctionCallInfo fcinfo, int level, Nbmf *value);
+extern bool nbmf_defer_take(const NbmfFrame *frame, bool more);
 
 /*
  * nbmf_io.c

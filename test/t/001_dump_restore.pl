@@ -234,30 +234,8 @@ my $expected_definitions = list_table($node, 'origin', $path, $definitions);
 # Each way to dump, and to restore
 my $dir = $node->basedir;
 my @connection = connection($node);
-my %way = (
-	plain => {
-		dump => [ 'pg_dump', '-f', "$dir/plain.sql" ],
-		restore =>
-		  [ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-f', "$dir/plain.sql" ],
-	},
-	custom => {
-		dump => [ 'pg_dump', '-Fc', '-f', "$dir/custom.dump" ],
-		restore => [ 'pg_restore', '-e', "$dir/custom.dump" ],
-	},
-	directory => {
-		dump => [ 'pg_dump', '-Fd', '-j2', '-f', "$dir/directory" ],
-		restore => [ 'pg_restore', '-e', '-j2', "$dir/directory" ],
-	},
-	inserts => {
-		dump => [
-			'pg_dump', '--inserts',
-			'--rows-per-insert=7', '--load-via-partition-root',
-			'-f', "$dir/inserts.sql"
-		],
-		restore => [
-			'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-f', "$dir/inserts.sql"
-		],
-	},);
+my %way = dump_ways($dir, '--inserts',
+	'--rows-per-insert=7', '--load-via-partition-root');
 
 foreach my $name (sort keys %way)
 {

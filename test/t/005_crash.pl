@@ -18,7 +18,6 @@ my $node = new_node('main',
 	conf => "restart_after_crash = on\nmax_wal_size = 64MB\n"
 	  . "checkpoint_timeout = 30s\nshared_buffers = 16MB\nmax_connections = 30\n"
 );
-my $timeout = $PostgreSQL::Test::Utils::timeout_default;
 my $copy_file = $node->basedir . '/rows.csv';
 
 $node->start;
@@ -33,6 +32,7 @@ $node->safe_psql(
 	COPY (SELECT 1, body, body FROM small) TO '$copy_file' (FORMAT csv)});
 
 # What runs while the server is killed.  The clients stop when it is gone.
+# Deadlocks between the two updates are no matter here.
 my %work = (
 	copy =>
 	  "COPY crash (source, v, oracle) FROM '$copy_file' (FORMAT csv);\n",
@@ -53,33 +53,6 @@ my %work = (
 		SELECT 2, body || '!', body || '!' FROM small
 		WHERE id = (SELECT txid_current() % 180 + 1)
 		RETURNING id;},);
-
-# Deadlocks between the two updates are no matter here
-sub start_work
-{
-	my %sessions;
-
-	foreach my $name (sort keys %work)
-	{
-		my $session = { in => $work{$name} x 3000, out => '', err => '' };
-
-		$session->{run} = IPC::Run::start(
-			[
-				'psql', '-XAtq', connection($node), '-d',
-				"dbname=postgres application_name=$name",
-				'-f', '-'
-			],
-			'<',
-			\$session->{in},
-			'>',
-			\$session->{out},
-			'2>',
-			\$session->{err},
-			IPC::Run::timeout($timeout));
-		$sessions{$name} = $session;
-	}
-	return \%sessions;
-}
 
 # Wait until the work is well under way
 sub wait_for_work
@@ -137,27 +110,6 @@ sub check_all
 	return;
 }
 
-# Kill the postmaster, and wait for its children to notice: as long as one of
-# them holds on to the shared memory, no other server can start there.
-sub kill_postmaster
-{
-	my @children = split /\n/,
-	  $node->safe_psql('postgres', 'SELECT pid FROM pg_stat_activity');
-	my $start = Time::HiRes::time();
-
-	$node->kill9;
-	foreach my $pid (@children)
-	{
-		while (kill 0, $pid)
-		{
-			die "process $pid outlives its server"
-			  if Time::HiRes::time() - $start > $timeout;
-			usleep(20_000);
-		}
-	}
-	return;
-}
-
 srand(20240613);
 my @seen;
 my $round = 0;
@@ -165,12 +117,12 @@ foreach my $victim ('copy', 'postmaster', 'update', 'postmaster')
 {
 	my $what = 'round ' . ++$round . ", $victim killed";
 	my $log = -s $node->logfile;
-	my $sessions = start_work();
+	my $sessions = start_repeating($node, 'postgres', 3000, %work);
 
 	wait_for_work($sessions, 700 + int(rand(600)));
 	if ($victim eq 'postmaster')
 	{
-		kill_postmaster();
+		kill_postmaster($node);
 	}
 	else
 	{

@@ -174,26 +174,7 @@ my @open_pieces = split /\n/, $node->safe_psql('origin', q{
 #
 my $dir = $node->basedir;
 my @connection = connection($node);
-my %way = (
-	plain => {
-		dump => [ 'pg_dump', '-f', "$dir/plain.sql" ],
-		restore =>
-		  [ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-f', "$dir/plain.sql" ],
-	},
-	custom => {
-		dump => [ 'pg_dump', '-Fc', '-f', "$dir/custom.dump" ],
-		restore => [ 'pg_restore', '-e', "$dir/custom.dump" ],
-	},
-	parallel => {
-		dump => [ 'pg_dump', '-Fd', '-j2', '-f', "$dir/parallel" ],
-		restore => [ 'pg_restore', '-e', '-j2', "$dir/parallel" ],
-	},
-	inserts => {
-		dump => [ 'pg_dump', '--column-inserts', '-f', "$dir/inserts.sql" ],
-		restore => [
-			'psql', '-Xq1', '-v', 'ON_ERROR_STOP=1', '-f', "$dir/inserts.sql"
-		],
-	},);
+my %way = dump_ways($dir, '--column-inserts');
 
 # All of a dump that is not rows of the user's tables
 sub without_rows

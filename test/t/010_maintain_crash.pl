@@ -20,7 +20,6 @@ my $node = new_node('main',
 	conf => "restart_after_crash = on\nmax_wal_size = 64MB\n"
 	  . "checkpoint_timeout = 30s\nshared_buffers = 16MB\nmax_connections = 30\n"
 	  . "client_min_messages = warning\n");
-my $timeout = $PostgreSQL::Test::Utils::timeout_default;
 
 $node->start;
 $node->safe_psql('postgres', 'CREATE EXTENSION nbmf');
@@ -59,32 +58,6 @@ my %work = (
 		VACUUM crash;
 		SELECT pg_sleep(0.1);},);
 
-sub start_work
-{
-	my %sessions;
-
-	foreach my $name (sort keys %work)
-	{
-		my $session = { in => $work{$name} x 2000, out => '', err => '' };
-
-		$session->{run} = IPC::Run::start(
-			[
-				'psql', '-XAtq', connection($node), '-d',
-				"dbname=postgres application_name=$name",
-				'-f', '-'
-			],
-			'<',
-			\$session->{in},
-			'>',
-			\$session->{out},
-			'2>',
-			\$session->{err},
-			IPC::Run::timeout($timeout));
-		$sessions{$name} = $session;
-	}
-	return \%sessions;
-}
-
 # Until maintenance has come round once, and then for a moment
 sub wait_for_work
 {
@@ -98,25 +71,6 @@ sub wait_for_work
 		  if $sessions->{maintain}->{out} =~ /maintained/
 		  && $sessions->{insert}->{out} =~ /\d\n/;
 		usleep(5_000);
-	}
-	return;
-}
-
-# Kill the postmaster, and wait for its children to notice
-sub kill_postmaster
-{
-	my @children = split /\n/,
-	  $node->safe_psql('postgres', 'SELECT pid FROM pg_stat_activity');
-	my $start = time();
-
-	$node->kill9;
-	foreach my $pid (@children)
-	{
-		while (kill 0, $pid)
-		{
-			die "process $pid outlives its server" if time() - $start > $timeout;
-			usleep(20_000);
-		}
 	}
 	return;
 }
@@ -184,12 +138,12 @@ foreach my $victim ('maintain', 'postmaster', 'maintain', 'postmaster')
 {
 	my $what = 'round ' . ++$round . ", $victim killed";
 	my $log = -s $node->logfile;
-	my $sessions = start_work();
+	my $sessions = start_repeating($node, 'postgres', 2000, %work);
 
 	wait_for_work($sessions, rand(1));
 	if ($victim eq 'postmaster')
 	{
-		kill_postmaster();
+		kill_postmaster($node);
 	}
 	else
 	{

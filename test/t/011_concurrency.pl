@@ -2,7 +2,7 @@
 # nobody waits for them, nobody gets an error from them, and no value that
 # somebody has changed is put back.
 #
-# NBMF_SOAK_SECONDS is how long the part with pgbench takes, 20 if not set.
+# NBMF_SOAK_SECONDS is how long the part with pgbench takes, 60 if not set.
 use strict;
 use warnings FATAL => 'all';
 
@@ -17,7 +17,7 @@ my $node = new_node('main',
 	  . "restart_after_crash = on\ndeadlock_timeout = 200ms\n"
 	  . "client_min_messages = warning\nmax_wal_size = 4GB\n");
 my $records = 1000;
-my $seconds = $ENV{NBMF_SOAK_SECONDS} || 20;
+my $seconds = $ENV{NBMF_SOAK_SECONDS} || 60;
 my $timeout = $PostgreSQL::Test::Utils::timeout_default;
 
 $node->start;
@@ -208,6 +208,57 @@ is(sqlstate_of($node, 'postgres', q{SET lock_timeout = '5s'; UPDATE large SET bo
 	'none', 'writers do not wait for training');
 ask($locker, 'ROLLBACK');
 await_answer($worker);
+
+# A table that is dropped while training waits for it, or while it waits for
+# training, and a column that is detached
+foreach my $case (
+	[ 'DROP TABLE doomed', qr/relation with OID \d+ does not exist|relation "doomed" does not exist|could not open relation/ ],
+	[ q{SELECT nbmf.detach('doomed', 'body')}, qr/column "body" of relation "doomed" is not attached/ ],
+	[ 'ALTER TABLE doomed DROP COLUMN body CASCADE', qr/column "body" (?:of relation "doomed" )?does not exist/ ])
+{
+	my ($command, $error) = @$case;
+
+	$node->safe_psql('postgres', q{
+		CREATE TABLE doomed (n int, body nbmf);
+		INSERT INTO doomed SELECT n, record_text(n) FROM generate_series(1, 3000) AS n;
+		SELECT nbmf.attach('doomed', 'body')});
+	$before = objects();
+	ask($locker, "BEGIN; $command");
+	request($worker, q{CALL nbmf.train('doomed', 'body')});
+	wait_until_waiting($worker, 'relation');
+	ask($locker, 'COMMIT');
+	($out, $err) = await_answer($worker);
+	like($err, $error, "$command first: training says so");
+	is(objects(), $before, "$command first: no object is left behind");
+	$node->safe_psql('postgres', 'DROP TABLE IF EXISTS doomed');
+
+	$node->safe_psql('postgres', q{
+		CREATE TABLE doomed (n int, body nbmf);
+		INSERT INTO doomed SELECT n, record_text(n) FROM generate_series(1, 3000) AS n;
+		SELECT nbmf.attach('doomed', 'body')});
+	request($worker, q{CALL nbmf.train('doomed', 'body')});
+	wait_until_busy();
+	is(sqlstate_of($node, 'postgres', $command), 'none', "training first: $command waits for it");
+	($out, $err) = await_answer($worker);
+	is($err, '', "training first: no error, $command");
+	is(objects(), $before + 1, 'training first: the object stays');
+	$node->safe_psql('postgres', 'DROP TABLE IF EXISTS doomed');
+}
+
+# Two trainings of one column at once: the second finds the first's good enough
+$node->safe_psql('postgres', q{
+	CREATE TABLE doomed (n int, body nbmf);
+	INSERT INTO doomed SELECT n, record_text(n) FROM generate_series(1, 3000) AS n;
+	SELECT nbmf.attach('doomed', 'body')});
+$before = objects();
+request($_, q{CALL nbmf.train('doomed', 'body')}) foreach ($worker, $locker);
+foreach my $session ($worker, $locker)
+{
+	($out, $err) = await_answer($session);
+	is($err, '', 'two trainings at once: no error');
+}
+is(objects(), $before + 1, 'two trainings at once: one dictionary');
+$node->safe_psql('postgres', 'DROP TABLE doomed');
 
 # Maintenance that is cancelled has done its batches whole
 request($worker, q{SET nbmf.maintain_wal_rate = 100; CALL nbmf.maintain('large')});

@@ -25,8 +25,10 @@ our @EXPORT = qw(
   create_documents
   create_keys
   create_records
+  dump_ways
   finish_session
   is_same
+  kill_postmaster
   list_documents
   list_table
   new_node
@@ -34,6 +36,7 @@ our @EXPORT = qw(
   oracle_of
   request
   sqlstate_of
+  start_repeating
   start_session
   verify_columns
 );
@@ -96,6 +99,35 @@ sub start_session
 		IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default));
 	$session{run}->pump while length $session{in};
 	return \%session;
+}
+
+# Start a psql for each name, which does its piece of SQL many times over, until
+# the server is gone.  Its application_name is the name.
+sub start_repeating
+{
+	my ($node, $db, $times, %work) = @_;
+	my %sessions;
+
+	foreach my $name (sort keys %work)
+	{
+		my $session = { in => $work{$name} x $times, out => '', err => '' };
+
+		$session->{run} = IPC::Run::start(
+			[
+				'psql', '-XAtq', connection($node), '-d',
+				"dbname=$db application_name=$name",
+				'-f', '-'
+			],
+			'<',
+			\$session->{in},
+			'>',
+			\$session->{out},
+			'2>',
+			\$session->{err},
+			IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default));
+		$sessions{$name} = $session;
+	}
+	return \%sessions;
 }
 
 # Wait for the end of psql; returns its exit code
@@ -386,6 +418,33 @@ sub list_documents
 		FROM $table ORDER BY $key});
 }
 
+# Ways to dump a database into a directory and to restore it, by name: each has
+# two commands, dump and restore, that lack only the connection and database.
+# The last is INSERTs with the given arguments of pg_dump.
+sub dump_ways
+{
+	my ($dir, @inserts) = @_;
+	my @psql = ('psql', '-Xq', '-v', 'ON_ERROR_STOP=1');
+
+	return (
+		plain => {
+			dump => [ 'pg_dump', '-f', "$dir/plain.sql" ],
+			restore => [ @psql, '-f', "$dir/plain.sql" ],
+		},
+		custom => {
+			dump => [ 'pg_dump', '-Fc', '-f', "$dir/custom.dump" ],
+			restore => [ 'pg_restore', '-e', "$dir/custom.dump" ],
+		},
+		parallel => {
+			dump => [ 'pg_dump', '-Fd', '-j2', '-f', "$dir/parallel" ],
+			restore => [ 'pg_restore', '-e', '-j2', "$dir/parallel" ],
+		},
+		inserts => {
+			dump => [ 'pg_dump', @inserts, '-f', "$dir/inserts.sql" ],
+			restore => [ @psql, '-1', '-f', "$dir/inserts.sql" ],
+		});
+}
+
 # Like "is" for listings of many lines, of which only those that differ are
 # worth showing
 sub is_same
@@ -464,6 +523,28 @@ sub sqlstate_of
 	return 'none' if $ret == 0;
 	return $1 if $err =~ /(?:ERROR|FATAL|PANIC):\s+([0-9A-Z]{5})\b/;
 	return $err;
+}
+
+# Kill the postmaster, and wait for its children to notice: as long as one of
+# them holds on to the shared memory, no other server can start there.
+sub kill_postmaster
+{
+	my ($node) = @_;
+	my @children = split /\n/,
+	  $node->safe_psql('postgres', 'SELECT pid FROM pg_stat_activity');
+	my $start = time();
+
+	$node->kill9;
+	foreach my $pid (@children)
+	{
+		while (kill 0, $pid)
+		{
+			die "process $pid outlives its server"
+			  if time() - $start > $PostgreSQL::Test::Utils::timeout_default;
+			usleep(20_000);
+		}
+	}
+	return;
 }
 
 # Wait until a server that recovers from a crash answers again; false if it does

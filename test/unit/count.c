@@ -1,11 +1,12 @@
 /*
  * count.c
- *		One nbmf_encode and one nbmf_decode of a document of 1 KB, for callgrind.
+ *		One nbmf_encode, one nbmf_decode and one nbmf_fingerprint of a document of
+ *		1 KB, for callgrind.
  *
  * "make count-core" counts the instructions of the last call only, by zeroing
- * its counters when count_encode or count_decode is entered: contexts have then
- * been created and symbols been resolved, as in a server that has been running
- * for a while.
+ * its counters when count_encode, count_decode or count_fingerprint is entered:
+ * contexts have then been created and symbols been resolved, as in a server that
+ * has been running for a while.
  */
 #include "unit.h"
 
@@ -21,9 +22,11 @@ static uint8_t decoded[DOCUMENT_LEN];
 static uint8_t frame[2 * DOCUMENT_LEN];
 static size_t frame_len;
 static NbmfStatus status;
+static uint64_t fingerprint;
 
 extern void count_encode(void);
 extern void count_decode(void);
+extern void count_fingerprint(void);
 
 __attribute__((noinline)) void
 count_encode(void)
@@ -41,6 +44,15 @@ count_decode(void)
 	status = nbmf_decode(&ws, NULL, frame, frame_len, decoded, sizeof(decoded), &header);
 }
 
+__attribute__((noinline)) void
+count_fingerprint(void)
+{
+	NbmfFingerprint out;
+
+	nbmf_fingerprint(NBMF_KIND_JSON, content, sizeof(content), &out);
+	fingerprint = out.simhash;
+}
+
 int
 main(void)
 {
@@ -51,7 +63,8 @@ main(void)
 		count_encode();
 		if (status == NBMF_OK)
 			count_decode();
-		if (status != NBMF_OK || memcmp(content, decoded, sizeof(content)) != 0)
+		count_fingerprint();
+		if (status != NBMF_OK || fingerprint == 0 || memcmp(content, decoded, sizeof(content)) != 0)
 		{
 			fprintf(stderr, "round trip failed: status %d\n", (int) status);
 			return 1;

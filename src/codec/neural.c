@@ -1,0 +1,96 @@
+/*
+ * neural.c
+ *		The neural codec's door: one document, one loaded model, and the coder
+ *		that suits the processor.
+ *
+ * The coder for AVX2 and the one in plain C give the same bits; which of them
+ * runs is nobody's concern but the clock's.
+ */
+#include "codec/neural_core.h"
+
+size_t
+nbmf_neural_state_size(void)
+{
+	return sizeof(NeuralState);
+}
+
+/*
+ * Whether the processor has AVX2 and it is not to be ignored for a test.
+ */
+static bool
+use_avx2(void)
+{
+#ifdef NBMF_NEURAL_HAVE_AVX2
+	return !nbmf_neural_force_plain && __builtin_cpu_supports("avx2") &&
+		   __builtin_cpu_supports("bmi2");
+#else
+	return false;
+#endif
+}
+
+bool nbmf_neural_force_plain = false;
+
+/*
+ * Encode len bytes of content.
+ *
+ * state: nbmf_neural_state_size() bytes, aligned as malloc does, all zeros before
+ * its first use; image: a model that nbmf_model_load has made; history: a
+ * document to find repetitions in, or NULL.  NBMF_ERR_SPACE: the payload is
+ * longer than cap, and encoding has ended as soon as that was known.
+ */
+NbmfStatus
+nbmf_neural_encode(void *state, const void *image, NbmfNeuralForm form, const void *history,
+				   size_t history_len, const void *content, size_t len, uint8_t *payload,
+				   size_t cap, size_t *payload_len)
+{
+	NeuralState *s = state;
+	bool bounded = form == NBMF_NEURAL_LONG;
+	NbmfStatus status;
+
+	if (len > (bounded ? NBMF_CONTENT_MAX : NBMF_NEURAL_SHORT_MAX))
+		return NBMF_ERR_TOO_LARGE;
+	neural_begin(s, history, history_len, content);
+#ifdef NBMF_NEURAL_HAVE_AVX2
+	if (use_avx2())
+		status =
+			nbmf_neural_encode_avx2(s, image, content, len, bounded, payload, cap, payload_len);
+	else
+#endif
+		status =
+			nbmf_neural_encode_plain(s, image, content, len, bounded, payload, cap, payload_len);
+	neural_finish(s);
+	return status;
+}
+
+/*
+ * Decode a payload.
+ *
+ * Of the short form, cap is the room there is, and *len is set to the content's
+ * length; of the long form, exactly cap bytes are decoded, which may be fewer
+ * than the content has: its beginning can be read alone.
+ */
+NbmfStatus
+nbmf_neural_decode(void *state, const void *image, NbmfNeuralForm form, const void *history,
+				   size_t history_len, const uint8_t *payload, size_t payload_len, void *content,
+				   size_t cap, size_t *len)
+{
+	NeuralState *s = state;
+	bool bounded = form == NBMF_NEURAL_LONG;
+	NbmfStatus status;
+
+	if (!bounded && cap > NBMF_NEURAL_SHORT_MAX)
+		cap = NBMF_NEURAL_SHORT_MAX;
+	if (cap > NBMF_CONTENT_MAX)
+		return NBMF_ERR_TOO_LARGE;
+	neural_begin(s, history, history_len, content);
+#ifdef NBMF_NEURAL_HAVE_AVX2
+	if (use_avx2())
+		status =
+			nbmf_neural_decode_avx2(s, image, payload, payload_len, bounded, content, cap, len);
+	else
+#endif
+		status =
+			nbmf_neural_decode_plain(s, image, payload, payload_len, bounded, content, cap, len);
+	neural_finish(s);
+	return status;
+}

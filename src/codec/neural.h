@@ -1,0 +1,192 @@
+/*
+ * neural.h
+ *		The model's image in memory and the working state of one document, which
+ *		the files of the neural codec share; nobody else includes this.
+ *
+ * The image holds no pointers: it may be mapped at any address, and is read only
+ * once it is loaded.  The state is a thread's own, and is reused from document to
+ * document.
+ */
+#ifndef NBMF_NEURAL_H
+#define NBMF_NEURAL_H
+
+#include "codec/codec.h"
+
+/* Contexts; the first few decide most bytes alone */
+enum
+{
+	NEURAL_ORDER6,
+	NEURAL_ORDER12,
+	NEURAL_ORDER20,
+	NEURAL_FIELD, /* field, and its value so far */
+	NEURAL_FAST,
+	NEURAL_ORDER1 = NEURAL_FAST,
+	NEURAL_ORDER2,
+	NEURAL_ORDER3,
+	NEURAL_ORDER4,
+	NEURAL_ORDER5,
+	NEURAL_ORDER8,
+	NEURAL_WORDS,  /* word so far and word before */
+	NEURAL_PLACE,  /* field, length of its value, two bytes */
+	NEURAL_VALUES, /* field, value so far and value before */
+	NEURAL_CONTEXTS,
+	/* inputs that are not contexts */
+	NEURAL_MATCH = NEURAL_CONTEXTS, /* two of them */
+	NEURAL_EVIDENCE = NEURAL_MATCH + 2,
+	NEURAL_BIAS = NEURAL_EVIDENCE,
+	NEURAL_INPUTS
+};
+
+_Static_assert(NEURAL_INPUTS == 16, "one vector of int16");
+
+/* A line of slots: the checks of all, then symbols and levels of each */
+#define NEURAL_LINE        64
+#define NEURAL_LINE_SLOTS  8
+#define NEURAL_LINE_CHECKS 16
+#define NEURAL_SLOT_LEN    6
+
+/* A line of the escape: a check, and a node for each prefix of four bits */
+#define NEURAL_ESCAPE_LINE     16
+#define NEURAL_ESCAPE_WAYS     4
+#define NEURAL_ESCAPE_CONTEXTS 8
+
+/* Matches inside the document: found by so many bytes */
+#define NEURAL_MATCH_LONG  6
+#define NEURAL_MATCH_SHORT 3
+#define NEURAL_MATCH_BITS  13
+#define NEURAL_MATCH_START 16
+#define NEURAL_HISTORY_MAX ((size_t) 1 << 20)
+
+#define NEURAL_DEPTH       32
+
+#define NEURAL_IMAGE_MAGIC UINT32_C(0x314d4e42)
+
+typedef struct NeuralImage
+{
+	uint32_t magic;
+	uint32_t lines;
+	uint32_t escape_buckets;
+	uint32_t slots_at; /* offset of the lines; the escape's buckets follow */
+	uint32_t escape_at;
+	uint32_t size;
+	uint32_t end_mark;                         /* byte that ends a document */
+	uint8_t class_of[256];                     /* what sort of byte */
+	uint8_t rest[65536];                       /* level of the sum of four levels */
+	int16_t evidence[3][NEURAL_EVIDENCE][256]; /* logits of stage, input, cell */
+	int16_t fast_found[64][NEURAL_INPUTS];     /* weights of the fast stage */
+	int16_t fast_class[256][NEURAL_INPUTS];
+	int16_t fast_any[NEURAL_INPUTS];
+	int16_t rank_order[3][16][NEURAL_INPUTS]; /* weights of each guess */
+	int16_t rank_match[3][64][NEURAL_INPUTS];
+	int16_t rank_class[3][256][NEURAL_INPUTS];
+	int16_t escape_weights[256][NEURAL_INPUTS];
+} NeuralImage;
+
+typedef struct NeuralState
+{
+	/* kept from document to document */
+	uint32_t base; /* entries of the match tables up to this are not ours */
+	uint32_t history_len;
+	const uint8_t *history;
+	const uint8_t *content;
+	uint32_t match_table[2][1 << NEURAL_MATCH_BITS];
+
+	/* zeroed for each document, from here on */
+	uint32_t pos;
+	uint32_t match[2]; /* one more than the place of the guess, or 0 */
+	uint32_t match_len[2];
+	uint64_t recent[3]; /* the last 24 bytes, the latest lowest */
+	uint64_t hash[NEURAL_CONTEXTS];
+	uint32_t path[NEURAL_DEPTH];
+	uint32_t depth;
+	uint32_t field;
+	uint32_t key;
+	uint32_t string;
+	uint32_t value;
+	uint32_t value_before;
+	uint32_t value_len;
+	uint32_t word;
+	uint32_t word_before;
+	bool json;
+	bool in_string;
+	bool escaped;
+	uint8_t excluded_count;
+	uint8_t excluded[4];
+	uint16_t levels[NEURAL_CONTEXTS]; /* four bits each: three symbols, others */
+	uint8_t symbols[NEURAL_CONTEXTS][4];
+} NeuralState;
+
+#define NEURAL_STATE_KEPT offsetof(NeuralState, pos)
+
+/* A thread's coder, for plain C and for AVX2 */
+typedef NbmfStatus (*NeuralEncode)(NeuralState *s, const NeuralImage *image, const uint8_t *content,
+								   size_t len, bool bounded, uint8_t *payload, size_t cap,
+								   size_t *payload_len);
+typedef NbmfStatus (*NeuralDecode)(NeuralState *s, const NeuralImage *image, const uint8_t *payload,
+								   size_t payload_len, bool bounded, uint8_t *content, size_t cap,
+								   size_t *len);
+
+extern NbmfStatus nbmf_neural_encode_plain(NeuralState *s, const NeuralImage *image,
+										   const uint8_t *content, size_t len, bool bounded,
+										   uint8_t *payload, size_t cap, size_t *payload_len);
+extern NbmfStatus nbmf_neural_decode_plain(NeuralState *s, const NeuralImage *image,
+										   const uint8_t *payload, size_t payload_len, bool bounded,
+										   uint8_t *content, size_t cap, size_t *len);
+#if defined(__x86_64__) && defined(__GNUC__)
+#define NBMF_NEURAL_HAVE_AVX2
+extern NbmfStatus nbmf_neural_encode_avx2(NeuralState *s, const NeuralImage *image,
+										  const uint8_t *content, size_t len, bool bounded,
+										  uint8_t *payload, size_t cap, size_t *payload_len);
+extern NbmfStatus nbmf_neural_decode_avx2(NeuralState *s, const NeuralImage *image,
+										  const uint8_t *payload, size_t payload_len, bool bounded,
+										  uint8_t *content, size_t cap, size_t *len);
+#endif
+
+/* neural_model.c: what loader and trainer share */
+extern void nbmf_neural_image_init(NeuralImage *image, uint32_t lines, uint32_t escape_buckets);
+extern size_t nbmf_neural_image_size(uint32_t lines, uint32_t escape_buckets);
+extern NbmfStatus nbmf_neural_store(const NeuralImage *image, void **stored, size_t *stored_len);
+extern const uint16_t nbmf_neural_level_value[16];
+extern unsigned nbmf_neural_level(uint32_t count);
+
+static inline uint8_t *
+neural_slots(const NeuralImage *image)
+{
+	return (uint8_t *) (uintptr_t) image + image->slots_at;
+}
+
+static inline const uint8_t *
+neural_line(const NeuralImage *image, uint64_t hash)
+{
+	uint64_t line = ((hash >> 32) * image->lines) >> 32;
+
+	return (const uint8_t *) image + image->slots_at + line * NEURAL_LINE;
+}
+
+/* 1 .. 4095; 0 is an empty slot */
+static inline uint16_t
+neural_check(uint64_t hash)
+{
+	uint16_t check = (uint16_t) (hash & 0xfff);
+
+	return check != 0 ? check : 1;
+}
+
+static inline const int8_t *
+neural_escape_bucket(const NeuralImage *image, uint64_t hash)
+{
+	uint64_t bucket = ((hash >> 32) * image->escape_buckets) >> 32;
+
+	return (const int8_t *) image + image->escape_at +
+		   bucket * (NEURAL_ESCAPE_LINE * NEURAL_ESCAPE_WAYS);
+}
+
+static inline uint8_t
+neural_escape_check(uint64_t hash)
+{
+	uint8_t check = (uint8_t) hash;
+
+	return check != 0 ? check : 1;
+}
+
+#endif /* NBMF_NEURAL_H */

@@ -1,0 +1,36 @@
+/*
+ * neural_avx2.c
+ *		The same coder as neural_plain.c, with the sums of products and the search
+ *		of a line done by AVX2; called only where the processor has it.
+ */
+#include "codec/neural.h"
+
+#ifdef NBMF_NEURAL_HAVE_AVX2
+
+#define NBMF_NEURAL_AVX2
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx2,bmi,bmi2"))), apply_to = function)
+#else
+#pragma GCC target("avx2,bmi,bmi2")
+#endif
+#include "codec/neural_code.h"
+
+NbmfStatus
+nbmf_neural_encode_avx2(NeuralState *s, const NeuralImage *image, const uint8_t *content,
+						size_t len, bool bounded, uint8_t *payload, size_t cap, size_t *payload_len)
+{
+	return encode_document(s, image, content, len, bounded, payload, cap, payload_len);
+}
+
+NbmfStatus
+nbmf_neural_decode_avx2(NeuralState *s, const NeuralImage *image, const uint8_t *payload,
+						size_t payload_len, bool bounded, uint8_t *content, size_t cap, size_t *len)
+{
+	return decode_document(s, image, payload, payload_len, bounded, content, cap, len);
+}
+
+#ifdef __clang__
+#pragma clang attribute pop
+#endif
+
+#endif /* NBMF_NEURAL_HAVE_AVX2 */

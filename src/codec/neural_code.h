@@ -1,0 +1,216 @@
+/*
+ * neural_code.h
+ *		Encoding and decoding a document with a model's image: the arithmetic
+ *		coder and the order of decisions.  Included by each coder.
+ *
+ * The coder keeps an interval of 64 bits and gives out its leading bytes as they
+ * become certain.  The end writes as few bytes as tell the interval; a decoder
+ * takes zeros for what comes after.  So a decoder never needs more than
+ * LOOK_AHEAD bytes behind the payload, and one that does holds damage.
+ */
+#ifndef NBMF_NEURAL_CODE_H
+#define NBMF_NEURAL_CODE_H
+
+#include "codec/neural_core.h"
+
+#define LOOK_AHEAD 8
+
+typedef struct NeuralCoder
+{
+	uint64_t low;
+	uint64_t high;
+	uint64_t code;     /* decoder: what stands at low .. high */
+	uint8_t *out;      /* encoder */
+	const uint8_t *in; /* decoder */
+	size_t at;
+	size_t end;
+	bool decode;
+	bool over; /* encoder: no room; decoder: read too far */
+} NeuralCoder;
+
+NEURAL_INLINE uint8_t
+coder_next(NeuralCoder *c)
+{
+	uint8_t byte = c->at < c->end ? c->in[c->at] : 0;
+
+	if (c->at >= c->end + LOOK_AHEAD)
+		c->over = true;
+	c->at++;
+	return byte;
+}
+
+/*
+ * Code a bit whose probability of being 1 is p, of 65536.
+ */
+NEURAL_INLINE bool
+coder_bit(NeuralCoder *c, bool decode, bool bit, uint32_t p)
+{
+	uint64_t range = c->high - c->low;
+	uint64_t middle = c->low + (range >> 16) * p + (((range & 0xffff) * p) >> 16);
+
+	if (decode)
+		bit = c->code <= middle;
+	if (bit)
+		c->high = middle;
+	else
+		c->low = middle + 1;
+	while (((c->low ^ c->high) >> 56) == 0)
+	{
+		if (decode)
+			c->code = c->code << 8 | coder_next(c);
+		else if (c->at < c->end)
+			c->out[c->at++] = (uint8_t) (c->high >> 56);
+		else
+			c->over = true;
+		c->low <<= 8;
+		c->high = c->high << 8 | 0xff;
+	}
+	return bit;
+}
+
+NEURAL_INLINE void
+coder_flush(NeuralCoder *c)
+{
+	for (unsigned bytes = 0; bytes <= 8; bytes++)
+	{
+		uint64_t unit = bytes < 8 ? UINT64_MAX >> (8 * bytes) : 0;
+		/* low rounded up to so many bytes */
+		uint64_t value = c->low + unit;
+
+		if (value < c->low)
+			continue;
+		value &= ~unit;
+		if (value < c->low || value > c->high)
+			continue;
+		if (bytes > c->end - c->at)
+			c->over = true;
+		else
+			for (unsigned i = 0; i < bytes; i++)
+				c->out[c->at++] = (uint8_t) (value >> (56 - 8 * i));
+		return;
+	}
+}
+
+/* A byte that nobody guessed; nodes are stretched to inputs */
+NEURAL_INLINE uint8_t
+code_escape(NeuralState *s, const NeuralImage *image, NeuralCoder *coder, bool decode, uint8_t y)
+{
+	uint64_t hash[NEURAL_ESCAPE_CONTEXTS];
+	uint32_t node = 1;
+
+	neural_escape_hash(s, hash);
+	for (unsigned half = 0; half < 2; half++)
+	{
+		const int8_t *line[NEURAL_ESCAPE_CONTEXTS];
+		uint32_t at = 1;
+
+		if (half == 1)
+			for (unsigned i = 0; i < NEURAL_ESCAPE_CONTEXTS; i++)
+				hash[i] = neural_escape_half(hash[i], node & 15);
+		for (unsigned i = 0; i < NEURAL_ESCAPE_CONTEXTS; i++)
+			__builtin_prefetch(neural_escape_bucket(image, hash[i]));
+		for (unsigned i = 0; i < NEURAL_ESCAPE_CONTEXTS; i++)
+			line[i] = neural_escape_line(image, hash[i]);
+		for (unsigned n = 0; n < 4; n++)
+		{
+			int16_t x[NEURAL_INPUTS] = {0};
+			bool bit;
+
+			for (unsigned i = 0; i < NEURAL_ESCAPE_CONTEXTS; i++)
+				if (line[i] != NULL)
+					x[i] = (int16_t) (line[i][at] * ESCAPE_STEP);
+			x[NEURAL_BIAS] = 256;
+			bit = coder_bit(coder, decode, (y >> (7 - 4 * half - n)) & 1,
+							neural_squash(neural_shift(neural_dot1(x, image->escape_weights[node]),
+													   ESCAPE_WEIGHT_SHIFT)));
+			node = node << 1 | bit;
+			at = at << 1 | bit;
+		}
+	}
+	return (uint8_t) node;
+}
+
+/* One byte: y when encoding, the answer when decoding */
+NEURAL_INLINE uint8_t
+code_symbol(NeuralState *s, const NeuralImage *image, NeuralCoder *coder, bool decode, uint8_t y)
+{
+	NeuralDecision d;
+	unsigned guess = 0;
+
+	s->excluded_count = 0;
+	neural_find_fast(s, image);
+	if (neural_decide_fast(s, image, &d) && d.logit > FAST_LOGIT)
+	{
+		if (coder_bit(coder, decode, d.symbol == y, neural_squash(d.logit)))
+			return d.symbol;
+		neural_find_slow(s, image);
+		neural_exclude(s, d.symbol);
+		guess = 1;
+	}
+	else
+		neural_find_slow(s, image);
+	for (; guess < GUESSES && neural_decide(s, image, guess, &d); guess++)
+	{
+		if (coder_bit(coder, decode, d.symbol == y, neural_squash(d.logit)))
+			return d.symbol;
+		neural_exclude(s, d.symbol);
+	}
+	return code_escape(s, image, coder, decode, y);
+}
+
+/*
+ * bounded: the end is not in the stream, because the reader knows the length.
+ */
+NEURAL_INLINE NbmfStatus
+encode_document(NeuralState *s, const NeuralImage *image, const uint8_t *content, size_t len,
+				bool bounded, uint8_t *payload, size_t cap, size_t *payload_len)
+{
+	NeuralCoder coder = {.high = UINT64_MAX, .out = payload, .end = cap};
+	uint8_t end_mark = (uint8_t) image->end_mark;
+
+	for (size_t i = 0; i < len && !coder.over; i++)
+	{
+		code_symbol(s, image, &coder, false, content[i]);
+		if (!bounded && content[i] == end_mark)
+			coder_bit(&coder, false, false, END_PROBABILITY);
+		neural_update(s, content[i]);
+	}
+	if (!bounded && !coder.over)
+	{
+		code_symbol(s, image, &coder, false, end_mark);
+		coder_bit(&coder, false, true, END_PROBABILITY);
+	}
+	if (!coder.over)
+		coder_flush(&coder);
+	*payload_len = coder.at;
+	return coder.over ? NBMF_ERR_SPACE : NBMF_OK;
+}
+
+NEURAL_INLINE NbmfStatus
+decode_document(NeuralState *s, const NeuralImage *image, const uint8_t *payload,
+				size_t payload_len, bool bounded, uint8_t *content, size_t cap, size_t *len)
+{
+	NeuralCoder coder = {.high = UINT64_MAX, .in = payload, .end = payload_len};
+	uint8_t end_mark = (uint8_t) image->end_mark;
+	size_t at = 0;
+
+	for (unsigned i = 0; i < LOOK_AHEAD; i++)
+		coder.code = coder.code << 8 | coder_next(&coder);
+	while (!bounded || at < cap)
+	{
+		uint8_t c = code_symbol(s, image, &coder, true, 0);
+
+		if (coder.over)
+			return NBMF_ERR_PAYLOAD;
+		if (!bounded && c == end_mark && coder_bit(&coder, true, false, END_PROBABILITY))
+			break;
+		if (at == cap)
+			return NBMF_ERR_PAYLOAD;
+		content[at++] = c;
+		neural_update(s, c);
+	}
+	*len = at;
+	return coder.over ? NBMF_ERR_PAYLOAD : NBMF_OK;
+}
+
+#endif /* NBMF_NEURAL_CODE_H */
