@@ -419,6 +419,9 @@ find_hits(IndexScanDesc scan, bool bitmap)
 	}
 	if (state->finished >= state->farthest)
 		return false;
+	/* a pass may have gone beyond some rungs */
+	while (state->rung < lengthof(rungs) && rungs[state->rung] <= state->finished)
+		state->rung++;
 	old = MemoryContextSwitchTo(state->query_context);
 	find_ordered(index, state, state->rung < lengthof(rungs) ? rungs[state->rung++] : 64);
 	MemoryContextSwitchTo(old);
