@@ -71,24 +71,6 @@ sub start_work
 	return \%sessions;
 }
 
-sub kill_postmaster
-{
-	my @children = split /\n/,
-	  $node->safe_psql('postgres', 'SELECT pid FROM pg_stat_activity');
-	my $start = time();
-
-	$node->kill9;
-	foreach my $pid (@children)
-	{
-		while (kill 0, $pid)
-		{
-			die "process $pid outlives its server" if time() - $start > $timeout;
-			usleep(20_000);
-		}
-	}
-	return;
-}
-
 my $scan = q{SET enable_seqscan = off; SET enable_bitmapscan = off;};
 my $oracle = q{SET enable_indexscan = off; SET enable_bitmapscan = off;};
 my @seen;
@@ -103,7 +85,7 @@ foreach my $round (1 .. 4)
 		$_->{run}->pump_nb foreach values %$sessions;
 		usleep(5_000);
 	}
-	kill_postmaster();
+	kill_postmaster($node);
 	foreach my $session (values %$sessions)
 	{
 		eval { $session->{run}->finish };

@@ -8,7 +8,6 @@ use NbmfTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(usleep);
 
 my $node = new_node('main', conf => "shared_preload_libraries = 'nbmf'\n");
 $node->start;
@@ -31,13 +30,7 @@ is($node->safe_psql('postgres', $counts), '205|0|5|t', 'all of them count');
 
 $node->restart;
 is($node->safe_psql('postgres', $counts), '205|0|5|t', 'a restart keeps the counts');
-my @children = split /\n/,
-  $node->safe_psql('postgres', 'SELECT pid FROM pg_stat_activity');
-$node->kill9;
-foreach my $pid (@children)
-{
-	usleep(20_000) while kill 0, $pid;
-}
+kill_postmaster($node);
 $node->start;
 is($node->safe_psql('postgres', $counts), '0|0|0|', 'a crash does not');
 $node->safe_psql('postgres', $lookup);
