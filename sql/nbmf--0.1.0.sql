@@ -290,6 +290,335 @@ COMMENT ON FUNCTION nbmf_verify_table(regclass, name) IS
     'decode every value of a column, partitions included, and return the damaged ones';
 
 --
+-- What the index nbmf_cas knows of a value: key, fingerprint, ball
+--
+
+CREATE TYPE nbmf_key;
+
+CREATE FUNCTION nbmf_key_in(cstring) RETURNS nbmf_key
+    AS 'MODULE_PATHNAME', 'nbmf_key_in' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION nbmf_key_in(cstring) IS 'input function of type nbmf_key';
+
+CREATE FUNCTION nbmf_key_out(nbmf_key) RETURNS cstring
+    AS 'MODULE_PATHNAME', 'nbmf_key_out' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION nbmf_key_out(nbmf_key) IS 'output function of type nbmf_key';
+
+CREATE FUNCTION nbmf_key_recv(internal) RETURNS nbmf_key
+    AS 'MODULE_PATHNAME', 'nbmf_key_recv' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION nbmf_key_recv(internal) IS 'binary input function of type nbmf_key';
+
+CREATE FUNCTION nbmf_key_send(nbmf_key) RETURNS bytea
+    AS 'MODULE_PATHNAME', 'nbmf_key_send' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION nbmf_key_send(nbmf_key) IS 'binary output function of type nbmf_key';
+
+CREATE TYPE nbmf_key (
+    INPUT          = nbmf_key_in,
+    OUTPUT         = nbmf_key_out,
+    RECEIVE        = nbmf_key_recv,
+    SEND           = nbmf_key_send,
+    INTERNALLENGTH = 32,
+    ALIGNMENT      = double,
+    STORAGE        = plain
+);
+COMMENT ON TYPE nbmf_key IS 'digest and fingerprint of an nbmf value, 32 bytes';
+
+CREATE TYPE nbmf_ball;
+
+CREATE FUNCTION nbmf_ball_in(cstring) RETURNS nbmf_ball
+    AS 'MODULE_PATHNAME', 'nbmf_ball_in' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION nbmf_ball_in(cstring) IS 'input function of type nbmf_ball';
+
+CREATE FUNCTION nbmf_ball_out(nbmf_ball) RETURNS cstring
+    AS 'MODULE_PATHNAME', 'nbmf_ball_out' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION nbmf_ball_out(nbmf_ball) IS 'output function of type nbmf_ball';
+
+CREATE FUNCTION nbmf_ball_recv(internal) RETURNS nbmf_ball
+    AS 'MODULE_PATHNAME', 'nbmf_ball_recv' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION nbmf_ball_recv(internal) IS 'binary input function of type nbmf_ball';
+
+CREATE FUNCTION nbmf_ball_send(nbmf_ball) RETURNS bytea
+    AS 'MODULE_PATHNAME', 'nbmf_ball_send' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION nbmf_ball_send(nbmf_ball) IS 'binary output function of type nbmf_ball';
+
+CREATE TYPE nbmf_ball (
+    INPUT          = nbmf_ball_in,
+    OUTPUT         = nbmf_ball_out,
+    RECEIVE        = nbmf_ball_recv,
+    SEND           = nbmf_ball_send,
+    INTERNALLENGTH = 16,
+    ALIGNMENT      = double,
+    STORAGE        = plain
+);
+COMMENT ON TYPE nbmf_ball IS 'a fingerprint and a distance: all fingerprints that are within it';
+
+CREATE FUNCTION nbmf_key(value nbmf) RETURNS nbmf_key
+    AS 'MODULE_PATHNAME', 'nbmf_key' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 200;
+COMMENT ON FUNCTION nbmf_key(nbmf) IS 'digest and fingerprint of a value';
+
+CREATE FUNCTION nbmf_simhash(value nbmf) RETURNS bigint
+    AS 'MODULE_PATHNAME', 'nbmf_simhash' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 150;
+COMMENT ON FUNCTION nbmf_simhash(nbmf) IS 'fingerprint of a value: near values differ in few of its bits';
+
+CREATE FUNCTION nbmf_simhash(value nbmf_key) RETURNS bigint
+    AS 'MODULE_PATHNAME', 'nbmf_key_simhash' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION nbmf_simhash(nbmf_key) IS 'fingerprint of a key';
+
+CREATE FUNCTION nbmf_ball(value nbmf, threshold double precision) RETURNS nbmf_ball
+    AS 'MODULE_PATHNAME', 'nbmf_ball' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 150;
+COMMENT ON FUNCTION nbmf_ball(nbmf, double precision) IS 'what is at least as similar to a value as the threshold, 0.5 to 1, says';
+
+CREATE FUNCTION nbmf_ball(value nbmf_key, threshold double precision) RETURNS nbmf_ball
+    AS 'MODULE_PATHNAME', 'nbmf_key_ball' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION nbmf_ball(nbmf_key, double precision) IS 'what is at least as similar to a key as the threshold, 0.5 to 1, says';
+
+CREATE FUNCTION nbmf_key_eq(nbmf_key, nbmf_key) RETURNS boolean
+    AS 'MODULE_PATHNAME', 'nbmf_key_eq' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION nbmf_key_eq(nbmf_key, nbmf_key) IS 'implementation of = operator';
+
+CREATE FUNCTION nbmf_key_ne(nbmf_key, nbmf_key) RETURNS boolean
+    AS 'MODULE_PATHNAME', 'nbmf_key_ne' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION nbmf_key_ne(nbmf_key, nbmf_key) IS 'implementation of <> operator';
+
+CREATE FUNCTION nbmf_key_hash(nbmf_key) RETURNS integer
+    AS 'MODULE_PATHNAME', 'nbmf_key_hash' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION nbmf_key_hash(nbmf_key) IS 'hash of the digest';
+
+CREATE FUNCTION nbmf_key_hash_extended(nbmf_key, bigint) RETURNS bigint
+    AS 'MODULE_PATHNAME', 'nbmf_key_hash_extended' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION nbmf_key_hash_extended(nbmf_key, bigint) IS '64-bit seeded hash of the digest';
+
+CREATE FUNCTION nbmf_key_self(nbmf_key) RETURNS nbmf_key
+    AS 'MODULE_PATHNAME', 'nbmf_key_self' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION nbmf_key_self(nbmf_key) IS 'the key itself; for operator class nbmf_key_cas_ops';
+
+CREATE FUNCTION nbmf_near(nbmf, nbmf) RETURNS boolean
+    AS 'MODULE_PATHNAME', 'nbmf_near' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 200;
+COMMENT ON FUNCTION nbmf_near(nbmf, nbmf) IS 'implementation of ~= operator';
+
+CREATE FUNCTION nbmf_key_near(nbmf_key, nbmf_key) RETURNS boolean
+    AS 'MODULE_PATHNAME', 'nbmf_key_near' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION nbmf_key_near(nbmf_key, nbmf_key) IS 'implementation of ~= operator';
+
+CREATE FUNCTION nbmf_in_ball(nbmf, nbmf_ball) RETURNS boolean
+    AS 'MODULE_PATHNAME', 'nbmf_in_ball' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 150;
+COMMENT ON FUNCTION nbmf_in_ball(nbmf, nbmf_ball) IS 'implementation of <@ operator';
+
+CREATE FUNCTION nbmf_key_in_ball(nbmf_key, nbmf_ball) RETURNS boolean
+    AS 'MODULE_PATHNAME', 'nbmf_key_in_ball' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION nbmf_key_in_ball(nbmf_key, nbmf_ball) IS 'implementation of <@ operator';
+
+CREATE FUNCTION nbmf_distance(nbmf, nbmf) RETURNS double precision
+    AS 'MODULE_PATHNAME', 'nbmf_distance' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 200;
+COMMENT ON FUNCTION nbmf_distance(nbmf, nbmf) IS 'implementation of <~> operator';
+
+CREATE FUNCTION nbmf_key_distance(nbmf_key, nbmf_key) RETURNS double precision
+    AS 'MODULE_PATHNAME', 'nbmf_key_distance' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1;
+COMMENT ON FUNCTION nbmf_key_distance(nbmf_key, nbmf_key) IS 'implementation of <~> operator';
+
+CREATE FUNCTION nbmf_contained(nbmf, nbmf) RETURNS boolean
+    AS 'MODULE_PATHNAME', 'nbmf_contained' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 200;
+COMMENT ON FUNCTION nbmf_contained(nbmf, nbmf) IS 'implementation of <@ operator, on JSON';
+
+CREATE FUNCTION nbmf_near_selectivity(internal, oid, internal, integer) RETURNS double precision
+    AS 'MODULE_PATHNAME' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION nbmf_near_selectivity(internal, oid, internal, integer) IS 'restriction selectivity of ~=';
+
+CREATE FUNCTION nbmf_ball_selectivity(internal, oid, internal, integer) RETURNS double precision
+    AS 'MODULE_PATHNAME' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION nbmf_ball_selectivity(internal, oid, internal, integer) IS 'restriction selectivity of <@';
+
+CREATE FUNCTION nbmf_near_join_selectivity(internal, oid, internal, smallint, internal) RETURNS double precision
+    AS 'MODULE_PATHNAME' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION nbmf_near_join_selectivity(internal, oid, internal, smallint, internal) IS 'join selectivity of ~= and <@';
+
+CREATE OPERATOR = (
+    LEFTARG = nbmf_key, RIGHTARG = nbmf_key, FUNCTION = nbmf_key_eq,
+    COMMUTATOR = =, NEGATOR = <>, RESTRICT = eqsel, JOIN = eqjoinsel, HASHES
+);
+COMMENT ON OPERATOR = (nbmf_key, nbmf_key) IS 'same content';
+
+CREATE OPERATOR <> (
+    LEFTARG = nbmf_key, RIGHTARG = nbmf_key, FUNCTION = nbmf_key_ne,
+    COMMUTATOR = <>, NEGATOR = =, RESTRICT = neqsel, JOIN = neqjoinsel
+);
+COMMENT ON OPERATOR <> (nbmf_key, nbmf_key) IS 'different content';
+
+CREATE OPERATOR CLASS nbmf_key_hash_ops DEFAULT FOR TYPE nbmf_key USING hash AS
+    OPERATOR 1 =,
+    FUNCTION 1 nbmf_key_hash(nbmf_key),
+    FUNCTION 2 nbmf_key_hash_extended(nbmf_key, bigint);
+COMMENT ON OPERATOR CLASS nbmf_key_hash_ops USING hash IS 'hashing of nbmf_key by digest';
+
+CREATE OPERATOR ~= (
+    LEFTARG = nbmf, RIGHTARG = nbmf, FUNCTION = nbmf_near, COMMUTATOR = ~=,
+    RESTRICT = nbmf_near_selectivity, JOIN = nbmf_near_join_selectivity
+);
+COMMENT ON OPERATOR ~= (nbmf, nbmf) IS 'near duplicates: fingerprints differ in at most 7 bits';
+
+CREATE OPERATOR <@ (
+    LEFTARG = nbmf, RIGHTARG = nbmf_ball, FUNCTION = nbmf_in_ball,
+    RESTRICT = nbmf_ball_selectivity, JOIN = nbmf_near_join_selectivity
+);
+COMMENT ON OPERATOR <@ (nbmf, nbmf_ball) IS 'is within';
+
+CREATE OPERATOR <~> (
+    LEFTARG = nbmf, RIGHTARG = nbmf, FUNCTION = nbmf_distance, COMMUTATOR = <~>
+);
+COMMENT ON OPERATOR <~> (nbmf, nbmf) IS 'Hamming distance of the fingerprints, 0 to 64';
+
+CREATE OPERATOR ~= (
+    LEFTARG = nbmf_key, RIGHTARG = nbmf_key, FUNCTION = nbmf_key_near, COMMUTATOR = ~=,
+    RESTRICT = nbmf_near_selectivity, JOIN = nbmf_near_join_selectivity
+);
+COMMENT ON OPERATOR ~= (nbmf_key, nbmf_key) IS 'near duplicates: fingerprints differ in at most 7 bits';
+
+CREATE OPERATOR <@ (
+    LEFTARG = nbmf_key, RIGHTARG = nbmf_ball, FUNCTION = nbmf_key_in_ball,
+    RESTRICT = nbmf_ball_selectivity, JOIN = nbmf_near_join_selectivity
+);
+COMMENT ON OPERATOR <@ (nbmf_key, nbmf_ball) IS 'is within';
+
+CREATE OPERATOR <~> (
+    LEFTARG = nbmf_key, RIGHTARG = nbmf_key, FUNCTION = nbmf_key_distance, COMMUTATOR = <~>
+);
+COMMENT ON OPERATOR <~> (nbmf_key, nbmf_key) IS 'Hamming distance of the fingerprints, 0 to 64';
+
+-- without this, a literal on the right side would be taken for a ball
+CREATE OPERATOR <@ (
+    LEFTARG = nbmf, RIGHTARG = nbmf, FUNCTION = nbmf_contained,
+    RESTRICT = contsel, JOIN = contjoinsel
+);
+COMMENT ON OPERATOR <@ (nbmf, nbmf) IS 'is contained by, as for jsonb';
+
+--
+-- The index access method
+--
+
+CREATE FUNCTION nbmf_cas_handler(internal) RETURNS index_am_handler
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION nbmf_cas_handler(internal) IS 'access method nbmf_cas';
+
+CREATE ACCESS METHOD nbmf_cas TYPE INDEX HANDLER nbmf_cas_handler;
+COMMENT ON ACCESS METHOD nbmf_cas IS 'exact and near duplicates by content';
+
+CREATE OPERATOR CLASS nbmf_cas_ops DEFAULT FOR TYPE nbmf USING nbmf_cas AS
+    OPERATOR 1 =,
+    OPERATOR 2 ~=,
+    OPERATOR 3 <@ (nbmf, nbmf_ball),
+    OPERATOR 4 <~> FOR ORDER BY float_ops,
+    FUNCTION 2 nbmf_key(nbmf);
+COMMENT ON OPERATOR CLASS nbmf_cas_ops USING nbmf_cas IS 'content of nbmf';
+
+CREATE OPERATOR CLASS nbmf_key_cas_ops DEFAULT FOR TYPE nbmf_key USING nbmf_cas AS
+    OPERATOR 1 =,
+    OPERATOR 2 ~=,
+    OPERATOR 3 <@ (nbmf_key, nbmf_ball),
+    OPERATOR 4 <~> FOR ORDER BY float_ops,
+    FUNCTION 2 nbmf_key_self(nbmf_key);
+COMMENT ON OPERATOR CLASS nbmf_key_cas_ops USING nbmf_cas IS 'content behind nbmf_key';
+
+-- scalar columns beside the content: equality by the core hash functions
+
+CREATE OPERATOR FAMILY integer_cas_ops USING nbmf_cas;
+CREATE OPERATOR CLASS int2_cas_ops DEFAULT FOR TYPE int2 USING nbmf_cas FAMILY integer_cas_ops AS
+    OPERATOR 1 =, FUNCTION 1 (int2, int2) hashint2extended(int2, int8);
+COMMENT ON OPERATOR CLASS int2_cas_ops USING nbmf_cas IS 'equality of int2 beside a content';
+
+CREATE OPERATOR CLASS int4_cas_ops DEFAULT FOR TYPE int4 USING nbmf_cas FAMILY integer_cas_ops AS
+    OPERATOR 1 =, FUNCTION 1 (int4, int4) hashint4extended(int4, int8);
+COMMENT ON OPERATOR CLASS int4_cas_ops USING nbmf_cas IS 'equality of int4 beside a content';
+
+CREATE OPERATOR CLASS int8_cas_ops DEFAULT FOR TYPE int8 USING nbmf_cas FAMILY integer_cas_ops AS
+    OPERATOR 1 =, FUNCTION 1 (int8, int8) hashint8extended(int8, int8);
+COMMENT ON OPERATOR CLASS int8_cas_ops USING nbmf_cas IS 'equality of int8 beside a content';
+
+ALTER OPERATOR FAMILY integer_cas_ops USING nbmf_cas ADD
+    OPERATOR 1 = (int2, int4),
+    OPERATOR 1 = (int2, int8),
+    OPERATOR 1 = (int4, int2),
+    OPERATOR 1 = (int4, int8),
+    OPERATOR 1 = (int8, int2),
+    OPERATOR 1 = (int8, int4);
+
+CREATE OPERATOR FAMILY text_cas_ops USING nbmf_cas;
+CREATE OPERATOR CLASS text_cas_ops DEFAULT FOR TYPE text USING nbmf_cas FAMILY text_cas_ops AS
+    OPERATOR 1 =, FUNCTION 1 (text, text) hashtextextended(text, int8);
+COMMENT ON OPERATOR CLASS text_cas_ops USING nbmf_cas IS 'equality of text beside a content';
+
+CREATE OPERATOR CLASS varchar_cas_ops DEFAULT FOR TYPE varchar USING nbmf_cas FAMILY text_cas_ops AS
+    FUNCTION 1 (varchar, varchar) hashtextextended(text, int8);
+COMMENT ON OPERATOR CLASS varchar_cas_ops USING nbmf_cas IS 'equality of varchar beside a content';
+
+CREATE OPERATOR CLASS name_cas_ops DEFAULT FOR TYPE name USING nbmf_cas AS
+    OPERATOR 1 =, FUNCTION 1 (name, name) hashnameextended(name, int8);
+COMMENT ON OPERATOR CLASS name_cas_ops USING nbmf_cas IS 'equality of name beside a content';
+
+CREATE OPERATOR CLASS bpchar_cas_ops DEFAULT FOR TYPE bpchar USING nbmf_cas AS
+    OPERATOR 1 =, FUNCTION 1 (bpchar, bpchar) hashbpcharextended(bpchar, int8);
+COMMENT ON OPERATOR CLASS bpchar_cas_ops USING nbmf_cas IS 'equality of bpchar beside a content';
+
+CREATE OPERATOR CLASS bytea_cas_ops DEFAULT FOR TYPE bytea USING nbmf_cas AS
+    OPERATOR 1 =, FUNCTION 1 (bytea, bytea) hashvarlenaextended(internal, int8);
+COMMENT ON OPERATOR CLASS bytea_cas_ops USING nbmf_cas IS 'equality of bytea beside a content';
+
+CREATE OPERATOR CLASS uuid_cas_ops DEFAULT FOR TYPE uuid USING nbmf_cas AS
+    OPERATOR 1 =, FUNCTION 1 (uuid, uuid) uuid_hash_extended(uuid, int8);
+COMMENT ON OPERATOR CLASS uuid_cas_ops USING nbmf_cas IS 'equality of uuid beside a content';
+
+CREATE OPERATOR CLASS bool_cas_ops DEFAULT FOR TYPE bool USING nbmf_cas AS
+    OPERATOR 1 =, FUNCTION 1 (bool, bool) hashcharextended("char", int8);
+COMMENT ON OPERATOR CLASS bool_cas_ops USING nbmf_cas IS 'equality of bool beside a content';
+
+CREATE OPERATOR CLASS oid_cas_ops DEFAULT FOR TYPE oid USING nbmf_cas AS
+    OPERATOR 1 =, FUNCTION 1 (oid, oid) hashoidextended(oid, int8);
+COMMENT ON OPERATOR CLASS oid_cas_ops USING nbmf_cas IS 'equality of oid beside a content';
+
+CREATE OPERATOR CLASS date_cas_ops DEFAULT FOR TYPE date USING nbmf_cas AS
+    OPERATOR 1 =, FUNCTION 1 (date, date) hashint4extended(int4, int8);
+COMMENT ON OPERATOR CLASS date_cas_ops USING nbmf_cas IS 'equality of date beside a content';
+
+CREATE OPERATOR CLASS timestamp_cas_ops DEFAULT FOR TYPE timestamp USING nbmf_cas AS
+    OPERATOR 1 =, FUNCTION 1 (timestamp, timestamp) timestamp_hash_extended(timestamp, int8);
+COMMENT ON OPERATOR CLASS timestamp_cas_ops USING nbmf_cas IS 'equality of timestamp beside a content';
+
+CREATE OPERATOR CLASS timestamptz_cas_ops DEFAULT FOR TYPE timestamptz USING nbmf_cas AS
+    OPERATOR 1 =, FUNCTION 1 (timestamptz, timestamptz) timestamp_hash_extended(timestamp, int8);
+COMMENT ON OPERATOR CLASS timestamptz_cas_ops USING nbmf_cas IS 'equality of timestamptz beside a content';
+
+CREATE OPERATOR CLASS numeric_cas_ops DEFAULT FOR TYPE numeric USING nbmf_cas AS
+    OPERATOR 1 =, FUNCTION 1 (numeric, numeric) hash_numeric_extended(numeric, int8);
+COMMENT ON OPERATOR CLASS numeric_cas_ops USING nbmf_cas IS 'equality of numeric beside a content';
+
+CREATE OPERATOR CLASS enum_cas_ops DEFAULT FOR TYPE anyenum USING nbmf_cas AS
+    OPERATOR 1 =, FUNCTION 1 (anyenum, anyenum) hashenumextended(anyenum, int8);
+COMMENT ON OPERATOR CLASS enum_cas_ops USING nbmf_cas IS 'equality of anyenum beside a content';
+
+CREATE FUNCTION nbmf_index_check(index regclass, heapallindexed boolean DEFAULT false) RETURNS bigint
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED COST 1000000;
+COMMENT ON FUNCTION nbmf_index_check(regclass, boolean) IS
+    'raise an error if an nbmf_cas index is damaged, or lacks a row of its table; returns the number of its rows';
+
+CREATE FUNCTION nbmf_index_page(index regclass, block bigint,
+    OUT type text, OUT "table" integer, OUT first_value integer, OUT last_value integer,
+    OUT right_block bigint, OUT entries integer, OUT free_bytes integer, OUT next_block bigint)
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION nbmf_index_page(regclass, bigint) IS 'what is on a page of an nbmf_cas index';
+
+CREATE FUNCTION nbmf_cas_lookup(index regclass, value nbmf, threshold double precision DEFAULT NULL,
+    OUT ctid tid, OUT distance integer, OUT similarity double precision, OUT exact boolean)
+    RETURNS SETOF record
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 1000 ROWS 10;
+COMMENT ON FUNCTION nbmf_cas_lookup(regclass, nbmf, double precision) IS
+    'rows near a value, nearest first, with their contents compared (threshold null: that of the index)';
+
+CREATE FUNCTION nbmf_put(relation regclass, "column" name, value nbmf, others jsonb DEFAULT NULL,
+    threshold double precision DEFAULT NULL,
+    OUT key jsonb, OUT inserted boolean, OUT exact boolean, OUT distance integer, OUT similarity double precision)
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
+COMMENT ON FUNCTION nbmf_put(regclass, name, nbmf, jsonb, double precision) IS
+    'insert a value, or return the key of the row that has it or one as similar as the threshold (null: that of the index)';
+
+--
 -- Statistics
 --
 
@@ -338,6 +667,39 @@ COMMENT ON VIEW pg_stat_nbmf_cache IS 'memory that holds digested dictionaries: 
 REVOKE ALL ON FUNCTION nbmf_stat(), nbmf_stat_codec(), pg_stat_nbmf_reset(), nbmf_stat_cache() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION nbmf_stat(), nbmf_stat_codec(), nbmf_stat_cache() TO pg_read_all_stats;
 GRANT SELECT ON pg_stat_nbmf, pg_stat_nbmf_codec, pg_stat_nbmf_cache TO pg_read_all_stats;
+
+CREATE FUNCTION nbmf_cas_stat(
+    OUT indexrelid oid, OUT exact_hits bigint, OUT near_hits bigint, OUT misses bigint, OUT divergence bigint,
+    OUT avg_lookup_ms double precision, OUT p95_lookup_ms double precision,
+    OUT stats_reset timestamptz, OUT preloaded boolean) RETURNS SETOF record
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 100;
+COMMENT ON FUNCTION nbmf_cas_stat() IS 'counters of the nbmf_cas indexes of this database, behind pg_stat_nbmf_cas';
+
+CREATE VIEW pg_stat_nbmf_cas AS
+SELECT i.indrelid AS relid, i.indexrelid, n.nspname AS schemaname, t.relname, c.relname AS indexrelname,
+       coalesce(s.exact_hits + s.near_hits + s.misses, 0) AS lookups,
+       coalesce(s.exact_hits, 0) AS exact_hits, coalesce(s.near_hits, 0) AS near_hits, coalesce(s.misses, 0) AS misses,
+       (s.exact_hits + s.near_hits)::double precision / nullif(s.exact_hits + s.near_hits + s.misses, 0) AS hit_rate,
+       s.exact_hits::double precision / nullif(s.exact_hits + s.near_hits + s.misses, 0) AS exact_rate,
+       s.near_hits::double precision / nullif(s.exact_hits + s.near_hits + s.misses, 0) AS near_rate,
+       coalesce(s.divergence, 0) AS divergence, c.reltuples::bigint AS entries,
+       pg_catalog.pg_relation_size(c.oid) AS bytes, s.avg_lookup_ms, s.p95_lookup_ms, s.stats_reset, s.preloaded
+FROM pg_catalog.pg_index i
+    JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+    JOIN pg_catalog.pg_class t ON t.oid = i.indrelid
+    JOIN pg_catalog.pg_namespace n ON n.oid = t.relnamespace
+    JOIN pg_catalog.pg_am a ON a.oid = c.relam
+    LEFT JOIN nbmf_cas_stat() s ON s.indexrelid = c.oid
+WHERE a.amname = 'nbmf_cas' AND c.relkind = 'i';
+COMMENT ON VIEW pg_stat_nbmf_cas IS 'lookups in nbmf_cas indexes: what was there already';
+
+CREATE FUNCTION pg_stat_nbmf_cas_reset(index regclass DEFAULT NULL) RETURNS void
+    AS 'MODULE_PATHNAME', 'nbmf_cas_stat_reset' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION pg_stat_nbmf_cas_reset(regclass) IS 'set the counters of an nbmf_cas index (null: of all in this database) to zero';
+
+REVOKE ALL ON FUNCTION nbmf_cas_stat(), pg_stat_nbmf_cas_reset(regclass) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION nbmf_cas_stat() TO pg_read_all_stats;
+GRANT SELECT ON pg_stat_nbmf_cas TO pg_read_all_stats;
 
 --
 -- Administration: classes, attached columns, shared objects

@@ -29,8 +29,10 @@
 /* vacuum_delay_point() learned whether it is called by ANALYZE in 18 */
 #if PG_VERSION_NUM >= 180000
 #define nbmf_analyze_delay_point() vacuum_delay_point(true)
+#define nbmf_vacuum_delay_point()  vacuum_delay_point(false)
 #else
 #define nbmf_analyze_delay_point() vacuum_delay_point()
+#define nbmf_vacuum_delay_point()  vacuum_delay_point()
 #endif
 
 /* pg_noreturn, before the declaration, replaced pg_attribute_noreturn() in 18 */
@@ -50,6 +52,22 @@
 #define nbmf_owns_relation(relid) object_ownercheck(RelationRelationId, relid, GetUserId())
 #else
 #define nbmf_owns_relation(relid) pg_class_ownercheck(relid, GetUserId())
+#endif
+
+/* index_beginscan() learned to instrument in 18 */
+#if PG_VERSION_NUM >= 180000
+#define nbmf_index_beginscan(heap, index, snapshot, nkeys, norderbys) \
+	index_beginscan(heap, index, snapshot, NULL, nkeys, norderbys)
+#else
+#define nbmf_index_beginscan(heap, index, snapshot, nkeys, norderbys) \
+	index_beginscan(heap, index, snapshot, nkeys, norderbys)
+#endif
+
+/* What names a relation's file got another name in 16 */
+#if PG_VERSION_NUM >= 160000
+#define nbmf_locator(rel) ((rel)->rd_locator)
+#else
+#define nbmf_locator(rel) ((rel)->rd_node)
 #endif
 
 /* PG_MODULE_MAGIC_EXT, which carries a name and a version, came in 18 */

@@ -7,6 +7,7 @@
 #include "fmgr.h"
 #include "utils/guc.h"
 
+#include "cas/cas.h"
 #include "compat.h"
 #include "stats/stats.h"
 #include "store/store.h"
@@ -22,7 +23,9 @@ _PG_init(void)
 {
 	nbmf_type_init();
 	nbmf_store_init();
+	nbmf_cas_init();
 	nbmf_tier_init();
 	nbmf_stats_init();
+	nbmf_cas_stats_init();
 	MarkGUCPrefixReserved("nbmf");
 }

@@ -40,23 +40,14 @@
 #include "compat.h"
 #include "stats/stats.h"
 
-/*
- * Histogram of nanoseconds: four buckets an octave, so a bucket's bounds are
- * at most 25 % apart.  Bucket i holds values from bucket_start(i) on; the
- * first also holds what is shorter, the last what is longer (68 s).
- */
-#define HISTOGRAM_MIN_BITS 4
-#define HISTOGRAM_MAX_BITS 36
-#define HISTOGRAM_BUCKETS  ((HISTOGRAM_MAX_BITS - HISTOGRAM_MIN_BITS) * 4)
+#define SLOTS            128
 
-#define SLOTS              128
-
-#define STATS_FILE         "pg_stat/nbmf.stat"
-#define STATS_FILE_MAGIC   0x6e626d02 /* change when the layout changes */
+#define STATS_FILE       "pg_stat/nbmf.stat"
+#define STATS_FILE_MAGIC 0x6e626d02 /* change when the layout changes */
 
 /* Numbers of a slot, by codec, operation and, last, counter or bucket */
 #define SLOT_COUNTERS   (NBMF_STATS_CODECS * NBMF_STATS_OPS * NBMF_STATS_COUNTERS)
-#define SLOT_HISTOGRAMS (NBMF_STATS_CODECS * NBMF_STATS_OPS * HISTOGRAM_BUCKETS)
+#define SLOT_HISTOGRAMS (NBMF_STATS_CODECS * NBMF_STATS_OPS * NBMF_HISTOGRAM_BUCKETS)
 
 typedef struct StatsSlot
 {
@@ -110,7 +101,7 @@ counters(StatsSlot *slot, NbmfStatsCodec codec, NbmfStatsOp op)
 static pg_atomic_uint64 *
 histogram(StatsSlot *slot, NbmfStatsCodec codec, NbmfStatsOp op)
 {
-	return &slot->histogram[(codec * NBMF_STATS_OPS + op) * HISTOGRAM_BUCKETS];
+	return &slot->histogram[(codec * NBMF_STATS_OPS + op) * NBMF_HISTOGRAM_BUCKETS];
 }
 
 static void
@@ -251,24 +242,24 @@ stats_xact_callback(XactEvent event, void *arg)
 	}
 }
 
-static int
-bucket_of(uint64 ns)
+int
+nbmf_histogram_bucket(uint64 ns)
 {
 	int bits;
 	int bucket;
 
-	if (ns < (UINT64CONST(1) << HISTOGRAM_MIN_BITS))
+	if (ns < (UINT64CONST(1) << NBMF_HISTOGRAM_MIN_BITS))
 		return 0;
 	bits = pg_leftmost_one_pos64(ns);
-	bucket = (bits - HISTOGRAM_MIN_BITS) * 4 + (int) ((ns >> (bits - 2)) & 3);
-	return Min(bucket, HISTOGRAM_BUCKETS - 1);
+	bucket = (bits - NBMF_HISTOGRAM_MIN_BITS) * 4 + (int) ((ns >> (bits - 2)) & 3);
+	return Min(bucket, NBMF_HISTOGRAM_BUCKETS - 1);
 }
 
 static double
 bucket_start(int bucket)
 {
 	return (double) (UINT64CONST(4) + bucket % 4) *
-		   (double) (UINT64CONST(1) << (bucket / 4 + HISTOGRAM_MIN_BITS - 2));
+		   (double) (UINT64CONST(1) << (bucket / 4 + NBMF_HISTOGRAM_MIN_BITS - 2));
 }
 
 /*
@@ -286,7 +277,7 @@ nbmf_stats_add_latency(NbmfStatsCodec codec, NbmfStatsOp op, const NbmfStatsTime
 
 	nbmf_stats_pending[codec][op][NBMF_STATS_TIMED]++;
 	nbmf_stats_pending[codec][op][NBMF_STATS_NANOSECONDS] += ns;
-	pg_atomic_fetch_add_u64(&histogram(get_slot(), codec, op)[bucket_of(ns)], 1);
+	pg_atomic_fetch_add_u64(&histogram(get_slot(), codec, op)[nbmf_histogram_bucket(ns)], 1);
 }
 
 /*
@@ -297,7 +288,7 @@ nbmf_stats_add_latency(NbmfStatsCodec codec, NbmfStatsOp op, const NbmfStatsTime
 typedef struct Summary
 {
 	uint64 counter[NBMF_STATS_OPS][NBMF_STATS_COUNTERS];
-	uint64 histogram[NBMF_STATS_OPS][HISTOGRAM_BUCKETS];
+	uint64 histogram[NBMF_STATS_OPS][NBMF_HISTOGRAM_BUCKETS];
 } Summary;
 
 static void
@@ -307,7 +298,7 @@ add_to_summary(Summary *summary, StatsSlot *slot, NbmfStatsCodec codec)
 	{
 		for (int c = 0; c < NBMF_STATS_COUNTERS; c++)
 			summary->counter[op][c] += pg_atomic_read_u64(&counters(slot, codec, op)[c]);
-		for (int b = 0; b < HISTOGRAM_BUCKETS; b++)
+		for (int b = 0; b < NBMF_HISTOGRAM_BUCKETS; b++)
 			summary->histogram[op][b] += pg_atomic_read_u64(&histogram(slot, codec, op)[b]);
 	}
 }
@@ -316,15 +307,15 @@ add_to_summary(Summary *summary, StatsSlot *slot, NbmfStatsCodec codec)
  * The q-quantile of a histogram in milliseconds, on a straight line within
  * its bucket; a negative number if the histogram is empty.
  */
-static double
-quantile_ms(const uint64 *count, double q)
+double
+nbmf_histogram_quantile_ms(const uint64 *count, double q)
 {
 	double total = 0;
 	double seen = 0;
 
-	for (int i = 0; i < HISTOGRAM_BUCKETS; i++)
+	for (int i = 0; i < NBMF_HISTOGRAM_BUCKETS; i++)
 		total += (double) count[i];
-	for (int i = 0; i < HISTOGRAM_BUCKETS; i++)
+	for (int i = 0; i < NBMF_HISTOGRAM_BUCKETS; i++)
 	{
 		if (count[i] > 0 && seen + (double) count[i] >= q * total)
 		{
@@ -370,8 +361,8 @@ set_summary(Datum *values, bool *nulls, const Summary *summary)
 				  1e6);
 	for (int op = 0; op < NBMF_STATS_OPS; op++)
 	{
-		double p50 = quantile_ms(summary->histogram[op], 0.50);
-		double p95 = quantile_ms(summary->histogram[op], 0.95);
+		double p50 = nbmf_histogram_quantile_ms(summary->histogram[op], 0.50);
+		double p95 = nbmf_histogram_quantile_ms(summary->histogram[op], 0.95);
 
 		set_float(values, nulls, i++, p50 >= 0, p50);
 		set_float(values, nulls, i++, p95 >= 0, p95);

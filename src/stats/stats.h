@@ -9,7 +9,17 @@
 #ifndef NBMF_STATS_H
 #define NBMF_STATS_H
 
+#include "port/atomics.h"
 #include "portability/instr_time.h"
+
+/*
+ * Histogram of nanoseconds: four buckets an octave, so a bucket's bounds are
+ * at most 25 % apart.  Bucket i holds values from bucket_start(i) on; the
+ * first also holds what is shorter, the last what is longer (68 s).
+ */
+#define NBMF_HISTOGRAM_MIN_BITS 4
+#define NBMF_HISTOGRAM_MAX_BITS 36
+#define NBMF_HISTOGRAM_BUCKETS  ((NBMF_HISTOGRAM_MAX_BITS - NBMF_HISTOGRAM_MIN_BITS) * 4)
 
 typedef enum NbmfStatsOp
 {
@@ -57,6 +67,30 @@ extern PGDLLIMPORT bool nbmf_stats_dirty;
 extern void nbmf_stats_init(void);
 extern void nbmf_stats_add_latency(NbmfStatsCodec codec, NbmfStatsOp op,
 								   const NbmfStatsTimer *timer);
+
+extern int nbmf_histogram_bucket(uint64 ns);
+extern double nbmf_histogram_quantile_ms(const uint64 *count, double q);
+
+/*
+ * nbmf_casstats.c: lookups in nbmf_cas indexes
+ */
+
+/* What is counted of each index: how lookups end, and more */
+typedef enum NbmfCasCounter
+{
+	NBMF_CAS_EXACT,      /* lookups that found their content */
+	NBMF_CAS_NEAR,       /* lookups that found a near one, but not their content */
+	NBMF_CAS_MISS,       /* lookups that found nothing */
+	NBMF_CAS_DIVERGENCE, /* near ones whose contents proved not to be similar */
+	NBMF_CAS_TIMED,      /* lookups that were timed */
+	NBMF_CAS_NANOSECONDS /* time of those */
+} NbmfCasCounter;
+
+#define NBMF_CAS_STATS_COUNTERS (NBMF_CAS_NANOSECONDS + 1)
+
+extern void nbmf_cas_stats_count(Oid index, NbmfCasCounter counter, uint64 n);
+extern void nbmf_cas_stats_lookup(Oid index, NbmfCasCounter outcome, uint64 ns);
+extern void nbmf_cas_stats_init(void);
 
 /* Start an operation: decides whether this one is timed. */
 static inline void

@@ -26,6 +26,7 @@ PG_FUNCTION_INFO_V1(nbmf_array_element_text);
 PG_FUNCTION_INFO_V1(nbmf_extract_path);
 PG_FUNCTION_INFO_V1(nbmf_extract_path_text);
 PG_FUNCTION_INFO_V1(nbmf_concat);
+PG_FUNCTION_INFO_V1(nbmf_contained);
 
 /*
  * Apply one of the server's json functions to argument 0's text (which is
@@ -218,4 +219,25 @@ nbmf_concat(PG_FUNCTION_ARGS)
 		parts[i] = DirectFunctionCall1(jsonb_in, CStringGetDatum(text));
 	}
 	return DirectFunctionCall2(jsonb_concat, parts[0], parts[1]);
+}
+
+/*
+ * body <@ '{"read": true, "by": 2}'
+ *
+ * An operator of its own, because a literal or a parameter without type on the
+ * right would otherwise be taken for an nbmf_ball.
+ */
+Datum
+nbmf_contained(PG_FUNCTION_ARGS)
+{
+	Datum sides[2];
+
+	for (int i = 0; i < 2; i++)
+	{
+		Size len;
+		char *text = nbmf_value_text(PG_GETARG_NBMF_PP(i), 0, &len);
+
+		sides[i] = DirectFunctionCall1(jsonb_in, CStringGetDatum(text));
+	}
+	return DirectFunctionCall2(jsonb_contained, sides[0], sides[1]);
 }

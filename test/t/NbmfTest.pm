@@ -23,6 +23,7 @@ our @EXPORT = qw(
   connection
   create_aliases
   create_documents
+  create_keys
   create_records
   dump_ways
   finish_session
@@ -156,6 +157,22 @@ sub open_session
 		\$session{err},
 		IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default));
 	return \%session;
+}
+
+# Functions that make keys of chosen bits: key_of(id, bits), whose digest is
+# that of id; and mixed(seed), bits that look random
+sub create_keys
+{
+	my ($node, $db) = @_;
+
+	$node->safe_psql(
+		$db, q{
+		CREATE FUNCTION mixed(seed bigint) RETURNS bigint LANGUAGE sql IMMUTABLE
+			AS $$ SELECT hashint8extended(seed, 4711) $$;
+		CREATE FUNCTION key_of(id bigint, bits bigint) RETURNS nbmf_key LANGUAGE sql IMMUTABLE
+			AS $$ SELECT (md5(id::text) || ':' || lpad(to_hex(bits), 16, '0'))::nbmf_key $$;
+	});
+	return;
 }
 
 # Send SQL without waiting for the answer

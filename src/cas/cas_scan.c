@@ -1,0 +1,479 @@
+/*
+ * cas_scan.c
+ *		Index scans: from scan keys to a query, and from hits to tuples.
+ *
+ * The first call finds all hits, which are then returned in the order of the
+ * heap; nothing stays locked or pinned between calls.  An entry describes its
+ * heap tuple exactly, and a TID that VACUUM has given to another tuple
+ * meanwhile is invisible to an MVCC snapshot, so only other snapshots (those of
+ * constraints) need a recheck.  So do scalar columns, of which the index holds
+ * a hash.
+ *
+ * An ordered scan goes up a ladder of distances, and takes all that is left,
+ * nearest first, when the last rung has been used up.
+ */
+#include "postgres.h"
+
+#include "access/relscan.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "port/pg_bswap.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "cas/cas.h"
+#include "stats/stats.h"
+#include "type/type.h"
+
+/* Rungs of the ladder */
+static const int rungs[] = {3, 7, 11};
+
+/* Hits that the first pass of an ordered scan keeps, about; each next one 16 times as many */
+#define FIRST_PASS_LIMIT 256
+
+/* Hits whose room is kept for the next scan */
+#define HITS_KEPT 100000
+
+typedef struct CasScan
+{
+	MemoryContext context;       /* of everything here */
+	MemoryContext query_context; /* reset by each rescan */
+	bool started;
+	bool nothing; /* no row can be found */
+	bool ordered;
+	bool any_order; /* by the distance from null */
+	bool recheck;
+	bool recheck_distance;
+	NbmfBall order; /* simhash to order by */
+	CasQuery query;
+	bool has_digest; /* of what near ones are looked for */
+	uint64 digest[2];
+	int rung;     /* next rung */
+	int finished; /* all hits up to this distance have been found */
+	int farthest; /* no hit can be farther away */
+	int64 limit;  /* of hits that the next pass keeps */
+	CasHits hits;
+	int64 next;
+	Datum order_value;
+	bool order_null;
+} CasScan;
+
+IndexScanDesc
+nbmf_cas_begin_scan(Relation index, int nkeys, int norderbys)
+{
+	IndexScanDesc scan = RelationGetIndexScan(index, nkeys, norderbys);
+	MemoryContext context =
+		AllocSetContextCreate(CurrentMemoryContext, "nbmf_cas scan", ALLOCSET_SMALL_SIZES);
+	CasScan *state = MemoryContextAllocZero(context, sizeof(CasScan));
+
+	state->context = context;
+	state->query_context = AllocSetContextCreate(context, "nbmf_cas query", ALLOCSET_SMALL_SIZES);
+	nbmf_cas_hits_init(&state->hits, context);
+	scan->opaque = state;
+	if (norderbys > 0)
+	{
+		scan->xs_orderbyvals = &state->order_value;
+		scan->xs_orderbynulls = &state->order_null;
+	}
+	return scan;
+}
+
+void
+nbmf_cas_rescan(IndexScanDesc scan, ScanKey keys, int nkeys, ScanKey orderbys, int norderbys)
+{
+	CasScan *state = scan->opaque;
+
+	if (keys != NULL && scan->numberOfKeys > 0)
+		memmove(scan->keyData, keys, scan->numberOfKeys * sizeof(ScanKeyData));
+	if (orderbys != NULL && scan->numberOfOrderBys > 0)
+		memmove(scan->orderByData, orderbys, scan->numberOfOrderBys * sizeof(ScanKeyData));
+	state->started = false;
+	nbmf_cas_hits_reset(&state->hits);
+
+	/* what a large result took is given back */
+	if (state->hits.room > HITS_KEPT)
+	{
+		pfree(state->hits.hit);
+		nbmf_cas_hits_init(&state->hits, state->context);
+	}
+}
+
+/*
+ * The hash of a scalar that is looked for: by its own type's function, which
+ * agrees with the column's within a family.
+ */
+static uint32
+hash_of_scalar(Relation index, ScanKey key)
+{
+	int column = key->sk_attno - 1;
+	FmgrInfo *proc = index_getprocinfo(index, key->sk_attno, CAS_PROC_HASH);
+	Oid type = key->sk_subtype;
+	Datum hash;
+
+	if (OidIsValid(type) && type != index->rd_opcintype[column])
+	{
+		Oid function = get_opfamily_proc(index->rd_opfamily[column], type, type, CAS_PROC_HASH);
+
+		/* a type that is binary coercible to the column's has none of its own */
+		if (OidIsValid(function))
+		{
+			hash = OidFunctionCall2Coll(function, index->rd_indcollation[column], key->sk_argument,
+										Int64GetDatum(0));
+			return (uint32) DatumGetUInt64(hash);
+		}
+	}
+	hash =
+		FunctionCall2Coll(proc, index->rd_indcollation[column], key->sk_argument, Int64GetDatum(0));
+	return (uint32) DatumGetUInt64(hash);
+}
+
+static void
+add_ball(CasQuery *query, uint64 simhash, int distance)
+{
+	NbmfBall *ball = &query->ball[query->balls++];
+
+	ball->simhash = simhash;
+	ball->distance = distance;
+	/* the smallest is looked up, the others are filters */
+	if (query->balls > 1 && distance < query->ball[0].distance)
+	{
+		NbmfBall first = query->ball[0];
+
+		query->ball[0] = *ball;
+		*ball = first;
+	}
+}
+
+/* A digest as the index keeps it */
+static void
+read_digest(const NbmfKey *key, uint64 digest[2])
+{
+	memcpy(digest, key->digest, sizeof(key->digest));
+	digest[0] = pg_ntoh64(digest[0]);
+	digest[1] = pg_ntoh64(digest[1]);
+}
+
+static const NbmfKey *
+key_of_argument(Relation index, int column, Datum argument)
+{
+	return DatumGetNbmfKey(
+		FunctionCall1(index_getprocinfo(index, column + 1, CAS_PROC_KEY), argument));
+}
+
+/*
+ * Make a query of the scan keys.
+ */
+static void
+make_query(IndexScanDesc scan, bool bitmap)
+{
+	CasScan *state = scan->opaque;
+	Relation index = scan->indexRelation;
+	CasQuery *query = &state->query;
+	CasInfo info = *nbmf_cas_info(index);
+	bool content = false;
+
+	memset(query, 0, sizeof(CasQuery));
+	query->over = -1;
+	query->ball = palloc0(sizeof(NbmfBall) * (scan->numberOfKeys + 1));
+	query->filter = palloc(sizeof(CasFilter) * (scan->numberOfKeys + 1));
+	state->nothing = false;
+	state->recheck = !IsMVCCSnapshot(scan->xs_snapshot);
+	state->ordered = scan->numberOfOrderBys > 0;
+	state->any_order = false;
+	state->recheck_distance = false;
+	state->rung = 0;
+	state->finished = -1;
+	state->has_digest = false;
+	state->farthest = 64;
+	state->limit = FIRST_PASS_LIMIT;
+
+	for (int i = 0; i < scan->numberOfKeys; i++)
+	{
+		ScanKey key = &scan->keyData[i];
+		int column = key->sk_attno - 1;
+
+		if (key->sk_flags & SK_ISNULL)
+		{
+			/* all operators are strict; nulls are not searched for */
+			state->nothing = true;
+			content = true;
+			continue;
+		}
+		if (column != info.content)
+		{
+			CasFilter *filter = &query->filter[query->filters++];
+
+			filter->column = column < info.content ? column : column - 1;
+			filter->hash = hash_of_scalar(index, key);
+			state->recheck = true;
+			continue;
+		}
+		content = true;
+		if (key->sk_strategy == CAS_STRATEGY_EQUAL)
+		{
+			const NbmfKey *wanted = key_of_argument(index, column, key->sk_argument);
+			uint64 halves[2];
+
+			read_digest(wanted, halves);
+			if (query->exact && memcmp(query->digest, halves, sizeof(halves)) != 0)
+				state->nothing = true;
+			query->exact = true;
+			memcpy(query->digest, halves, sizeof(halves));
+		}
+		else if (key->sk_strategy == CAS_STRATEGY_NEAR)
+		{
+			const NbmfKey *wanted = key_of_argument(index, column, key->sk_argument);
+
+			add_ball(query, wanted->simhash, NBMF_CAS_NEAR_DISTANCE);
+			read_digest(wanted, state->digest);
+			state->has_digest = true;
+		}
+		else if (key->sk_strategy == CAS_STRATEGY_BALL)
+		{
+			const NbmfBall *ball = DatumGetNbmfBall(key->sk_argument);
+
+			add_ball(query, ball->simhash, ball->distance);
+		}
+		else
+			elog(ERROR, "unexpected strategy %d of nbmf_cas", key->sk_strategy);
+	}
+
+	/* the table of digests knows no fingerprints */
+	if (query->exact && query->balls > 0)
+		state->recheck = true;
+
+	if (scan->numberOfOrderBys > 1)
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						errmsg("an nbmf_cas index cannot order by two distances")));
+	if (state->ordered)
+	{
+		ScanKey key = &scan->orderByData[0];
+
+		content = true;
+		if (key->sk_flags & SK_ISNULL)
+			state->any_order = true;
+		else
+			state->order.simhash = key_of_argument(index, info.content, key->sk_argument)->simhash;
+		if (query->exact)
+			state->recheck_distance = true;
+		for (int b = 0; b < query->balls; b++)
+		{
+			int reach = query->ball[b].distance +
+						nbmf_fingerprint_distance(query->ball[b].simhash, state->order.simhash);
+
+			state->farthest = Min(state->farthest, reach);
+		}
+	}
+	/*
+	 * The planner may make a bitmap scan of an ordered one, which it does not
+	 * consider where content may be null; then all entries are all rows.
+	 */
+	if (!content && !bitmap)
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						errmsg("an nbmf_cas index finds rows by their content only"),
+						errdetail("Rows with null content are not in index \"%s\".",
+								  RelationGetRelationName(index))));
+}
+
+/*
+ * Count a lookup: a scan with a qual on the content that is not ordered.
+ *
+ * The check of a constraint runs in two ways: before an insert (ON CONFLICT),
+ * and after it, when it finds the row itself.  Both for one row count once.
+ */
+static void
+count_lookup(IndexScanDesc scan, uint64 ns)
+{
+	static Oid looked_before = InvalidOid;
+	CasScan *state = scan->opaque;
+	Oid index = RelationGetRelid(scan->indexRelation);
+	const CasQuery *query = &state->query;
+	int64 others = state->hits.n;
+	int nearest = 0;
+
+	if (!IsMVCCSnapshot(scan->xs_snapshot))
+	{
+		bool itself = false;
+
+		for (int64 i = 0; nbmf_cas_inserted_index == index && i < state->hits.n && !itself; i++)
+			itself = ItemPointerEquals(&state->hits.hit[i].tid, &nbmf_cas_inserted_tid);
+		if (itself)
+		{
+			bool counted = looked_before == index;
+
+			looked_before = InvalidOid;
+			if (counted)
+				return;
+			others--;
+		}
+		else
+			looked_before = others == 0 ? index : InvalidOid;
+	}
+
+	/* the row itself is at distance 0 */
+	while (nearest < 64 &&
+		   state->hits.count[nearest] == (nearest == 0 ? state->hits.n - others : 0))
+		nearest++;
+	if (others > 0 && query->exact)
+		nbmf_cas_stats_lookup(index, NBMF_CAS_EXACT, ns);
+	else if (others > 0 && nearest <= nbmf_cas_index_distance(scan->indexRelation))
+	{
+		CasQuery exact = {.exact = true,
+						  .over = -1,
+						  .filters = query->filters,
+						  .filter = query->filter,
+						  .digest = {state->digest[0], state->digest[1]}};
+		CasHits hits;
+
+		nbmf_cas_hits_init(&hits, state->query_context);
+		if (state->has_digest && nearest == 0)
+			(void) nbmf_cas_search(scan->indexRelation, &exact, &hits);
+		nbmf_cas_stats_lookup(index,
+							  hits.n > state->hits.n - others ? NBMF_CAS_EXACT : NBMF_CAS_NEAR, ns);
+	}
+	else
+		nbmf_cas_stats_lookup(index, NBMF_CAS_MISS, ns);
+}
+
+/*
+ * Distance of what was found from what is ordered by, where the two differ:
+ * all balls are around it, so the first is made to be.
+ */
+static void
+find_ordered(Relation index, CasScan *state, int distance)
+{
+	CasQuery query = state->query;
+	NbmfBall *balls = palloc(sizeof(NbmfBall) * (query.balls + 1));
+
+	distance = Min(distance, state->farthest);
+	balls[0] = state->order;
+	balls[0].distance = distance;
+	for (int i = 0; i < query.balls; i++)
+		balls[i + 1] = query.ball[i];
+	query.ball = balls;
+	query.balls++;
+	query.over = state->finished;
+	/* once a pass is made, it finds the nearest, as far as they are */
+	query.widen = state->farthest;
+	nbmf_cas_hits_reset(&state->hits);
+	state->hits.limit = state->limit;
+	if (nbmf_cas_search(index, &query, &state->hits))
+		distance = state->farthest;
+	if (state->hits.cutoff <= distance)
+	{
+		distance = state->hits.cutoff - 1;
+		state->limit *= 16;
+	}
+	state->finished = distance;
+	nbmf_cas_hits_sort(&state->hits, true);
+	pfree(balls);
+}
+
+/*
+ * Find the first hits, or the next ones of an ordered scan; false if there
+ * were none to be looked for.
+ */
+static bool
+find_hits(IndexScanDesc scan, bool bitmap)
+{
+	CasScan *state = scan->opaque;
+	Relation index = scan->indexRelation;
+	MemoryContext old;
+
+	state->next = 0;
+	if (!state->started)
+	{
+		MemoryContextReset(state->query_context);
+		old = MemoryContextSwitchTo(state->query_context);
+		make_query(scan, bitmap);
+		state->started = true;
+		pgstat_count_index_scan(index);
+		nbmf_cas_hits_reset(&state->hits);
+		state->hits.limit = 0;
+		if (state->nothing)
+			state->finished = state->farthest;
+		else if (!state->ordered || state->query.exact || state->any_order)
+		{
+			bool lookup = state->query.exact || state->query.balls > 0;
+			instr_time start;
+			instr_time end;
+
+			INSTR_TIME_SET_CURRENT(start);
+			if (!lookup)
+				add_ball(&state->query, 0, 64);
+			(void) nbmf_cas_search(index, &state->query, &state->hits);
+			nbmf_cas_hits_sort(&state->hits, false);
+			state->finished = state->farthest;
+			if (lookup && !state->ordered)
+			{
+				INSTR_TIME_SET_CURRENT(end);
+				INSTR_TIME_SUBTRACT(end, start);
+				count_lookup(scan, (uint64) (INSTR_TIME_GET_DOUBLE(end) * 1e9));
+			}
+		}
+		else
+			find_ordered(index, state, rungs[state->rung++]);
+		MemoryContextSwitchTo(old);
+		return true;
+	}
+	if (state->finished >= state->farthest)
+		return false;
+	/* a pass may have gone beyond some rungs */
+	while (state->rung < lengthof(rungs) && rungs[state->rung] <= state->finished)
+		state->rung++;
+	old = MemoryContextSwitchTo(state->query_context);
+	find_ordered(index, state, state->rung < lengthof(rungs) ? rungs[state->rung++] : 64);
+	MemoryContextSwitchTo(old);
+	return true;
+}
+
+/*
+ * amgettuple
+ */
+bool
+nbmf_cas_get_tuple(IndexScanDesc scan, ScanDirection direction)
+{
+	CasScan *state = scan->opaque;
+	const CasHit *hit;
+
+	Assert(ScanDirectionIsForward(direction));
+	while (!state->started || state->next >= state->hits.n)
+	{
+		if (!find_hits(scan, false))
+			return false;
+	}
+	hit = &state->hits.hit[state->next++];
+	scan->xs_heaptid = hit->tid;
+	scan->xs_recheck = state->recheck;
+	if (state->ordered)
+	{
+		scan->xs_recheckorderby = state->recheck_distance;
+		state->order_null = state->any_order;
+		state->order_value =
+			Float8GetDatum(state->recheck_distance || state->any_order ? 0 : hit->distance);
+	}
+	return true;
+}
+
+/*
+ * amgetbitmap
+ */
+int64
+nbmf_cas_get_bitmap(IndexScanDesc scan, TIDBitmap *bitmap)
+{
+	CasScan *state = scan->opaque;
+
+	(void) find_hits(scan, true);
+	for (int64 i = 0; i < state->hits.n; i++)
+		tbm_add_tuples(bitmap, &state->hits.hit[i].tid, 1, state->recheck);
+	return state->hits.n;
+}
+
+void
+nbmf_cas_end_scan(IndexScanDesc scan)
+{
+	CasScan *state = scan->opaque;
+
+	MemoryContextDelete(state->context);
+}

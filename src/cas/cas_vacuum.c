@@ -1,0 +1,250 @@
+/*
+ * cas_vacuum.c
+ *		Removing dead entries.
+ *
+ * VACUUM walks each table from bucket to bucket, in the order of values, and
+ * not block by block: a split moves entries to a bucket further on, never back
+ * to where VACUUM has been.  Dead entries are removed in place.  Buckets stay
+ * even if they are empty; overflow pages that are empty are taken out of their
+ * chain and freed.  Readers of a chain hold a page until they have the next,
+ * so none is on its way to a page that is freed.
+ */
+#include "postgres.h"
+
+#include "commands/vacuum.h"
+#include "miscadmin.h"
+#include "storage/indexfsm.h"
+
+#include "cas/cas.h"
+
+typedef struct Vacuum
+{
+	Relation index;
+	int table;
+	Size payload_size;
+	IndexBulkDeleteCallback callback;
+	void *callback_state;
+	double kept;
+	double removed;
+} Vacuum;
+
+/*
+ * Remove the dead entries of a locked page.  Returns how many stay.
+ */
+static int
+clean_page(Vacuum *vacuum, Buffer buffer)
+{
+	Page page = BufferGetPage(buffer);
+	Size size = vacuum->payload_size;
+	int n = nbmf_cas_count(page);
+	bool dead[BLCKSZ / sizeof(uint64)];
+	int removed = 0;
+	int kept = 0;
+	int sorted = 0;
+	CasChange change;
+	PageHeader header;
+
+	for (int i = 0; i < n; i++)
+	{
+		ItemPointerData tid;
+
+		memcpy(&tid, nbmf_cas_payload(page, i, size), sizeof(tid));
+		dead[i] = vacuum->callback(&tid, vacuum->callback_state);
+		removed += dead[i];
+	}
+	vacuum->kept += n - removed;
+	vacuum->removed += removed;
+	if (removed == 0)
+		return n;
+
+	nbmf_cas_change_begin(&change, vacuum->index, false);
+	page = nbmf_cas_change_page(&change, buffer, false);
+	header = (PageHeader) page;
+	for (int i = 0; i < n; i++)
+	{
+		if (dead[i])
+			continue;
+		if (kept != i)
+		{
+			CasPageKeys(page)[kept] = CasPageKeys(page)[i];
+			memcpy(nbmf_cas_payload(page, kept, size), nbmf_cas_payload(page, i, size), size);
+		}
+		kept++;
+		sorted += i < CasPageTail(page)->sorted;
+	}
+	CasPageTail(page)->sorted = (uint16) sorted;
+	header->pd_lower = MAXALIGN(SizeOfPageHeaderData) + kept * sizeof(uint64);
+	header->pd_upper = header->pd_special - kept * size;
+	nbmf_cas_change_finish(&change);
+	return kept;
+}
+
+/*
+ * Take an empty overflow page out of its chain; both are locked, and the page
+ * is released.
+ */
+static void
+free_page(Vacuum *vacuum, Buffer before, Buffer buffer, IndexBulkDeleteResult *stats)
+{
+	BlockNumber block = BufferGetBlockNumber(buffer);
+	BlockNumber next = CasPageTail(BufferGetPage(buffer))->next;
+	CasChange change;
+
+	nbmf_cas_change_begin(&change, vacuum->index, false);
+	CasPageTail(nbmf_cas_change_page(&change, before, false))->next = next;
+	nbmf_cas_page_init(nbmf_cas_change_page(&change, buffer, true), CAS_PAGE_FREE, 0);
+	nbmf_cas_change_finish(&change);
+	UnlockReleaseBuffer(buffer);
+	RecordFreeIndexPage(vacuum->index, block);
+	stats->pages_newly_deleted++;
+}
+
+/*
+ * Clean a bucket and its chain, and go to the next.
+ */
+static BlockNumber
+clean_bucket(Vacuum *vacuum, BlockNumber block, int *lo, IndexBulkDeleteResult *stats)
+{
+	Relation index = vacuum->index;
+	Buffer buffer =
+		nbmf_cas_read_typed(index, block, BUFFER_LOCK_EXCLUSIVE, CAS_PAGE_BUCKET, vacuum->table);
+	Size size = vacuum->payload_size;
+	BlockNumber right = CasPageTail(BufferGetPage(buffer))->right;
+	BlockNumber room = InvalidBlockNumber;
+	bool chained = CasPageTail(BufferGetPage(buffer))->next != InvalidBlockNumber;
+	uint32 pages = 0;
+
+	if (CasPageTail(BufferGetPage(buffer))->lo != *lo)
+		nbmf_cas_corrupted(index, block, "The bucket does not begin where it should.");
+	*lo = CasPageTail(BufferGetPage(buffer))->hi + 1;
+	(void) clean_page(vacuum, buffer);
+	for (;;)
+	{
+		BlockNumber next = CasPageTail(BufferGetPage(buffer))->next;
+		Buffer next_buffer;
+
+		if (next == InvalidBlockNumber)
+			break;
+		if (next == BufferGetBlockNumber(buffer) || next == block ||
+			pages > RelationGetNumberOfBlocks(index))
+			nbmf_cas_corrupted(index, next, "The chain does not end.");
+		next_buffer = nbmf_cas_read_typed(index, next, BUFFER_LOCK_EXCLUSIVE, CAS_PAGE_OVERFLOW,
+										  vacuum->table);
+		if (clean_page(vacuum, next_buffer) == 0)
+		{
+			free_page(vacuum, buffer, next_buffer, stats);
+			continue;
+		}
+		pages++;
+		if (room == InvalidBlockNumber && nbmf_cas_has_room(BufferGetPage(next_buffer), size))
+			room = next;
+		UnlockReleaseBuffer(buffer);
+		buffer = next_buffer;
+	}
+	UnlockReleaseBuffer(buffer);
+
+	/* where inserts find room again, and how long the chain is now */
+	if (chained)
+	{
+		CasTail *tail;
+		CasChange change;
+		uint16 value;
+
+		buffer = nbmf_cas_read_typed(index, block, BUFFER_LOCK_EXCLUSIVE, CAS_PAGE_BUCKET,
+									 vacuum->table);
+		nbmf_cas_change_begin(&change, index, false);
+		tail = CasPageTail(nbmf_cas_change_page(&change, buffer, false));
+		value = tail->lo;
+		/* without room, the last page is where the hint was */
+		if (room != InvalidBlockNumber)
+			tail->hint = room;
+		tail->chain = pages;
+		nbmf_cas_change_finish(&change);
+		nbmf_cas_directory_heavy(index, vacuum->table, value, pages, false);
+		UnlockReleaseBuffer(buffer);
+	}
+	return right;
+}
+
+/*
+ * ambulkdelete
+ */
+IndexBulkDeleteResult *
+nbmf_cas_bulk_delete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats,
+					 IndexBulkDeleteCallback callback, void *state)
+{
+	Vacuum vacuum = {.index = info->index, .callback = callback, .callback_state = state};
+	int scalars = nbmf_cas_info(info->index)->scalars;
+
+	if (stats == NULL)
+		stats = palloc0(sizeof(IndexBulkDeleteResult));
+	for (vacuum.table = 0; vacuum.table < CAS_TABLES; vacuum.table++)
+	{
+		BlockNumber block = CAS_FIRST_BLOCK(vacuum.table);
+		int lo = 0;
+
+		vacuum.payload_size = nbmf_cas_payload_size(vacuum.table, scalars);
+		vacuum.kept = vacuum.removed = 0;
+		while (block != InvalidBlockNumber)
+		{
+			nbmf_vacuum_delay_point();
+			block = clean_bucket(&vacuum, block, &lo, stats);
+		}
+	}
+
+	/* each row is in each table; the last one is what is counted */
+	stats->estimated_count = false;
+	stats->num_index_tuples = vacuum.kept;
+	stats->tuples_removed += vacuum.removed;
+	return stats;
+}
+
+/*
+ * amvacuumcleanup: find free pages, which the free space map may have lost
+ * since a crash, and count entries where nothing was deleted.
+ */
+IndexBulkDeleteResult *
+nbmf_cas_vacuum_cleanup(IndexVacuumInfo *info, IndexBulkDeleteResult *stats)
+{
+	Relation index = info->index;
+	BlockNumber blocks = RelationGetNumberOfBlocks(index);
+	BlockNumber unused = 0;
+	double entries = 0;
+
+	if (info->analyze_only)
+		return stats;
+	if (stats == NULL)
+	{
+		stats = palloc0(sizeof(IndexBulkDeleteResult));
+		stats->estimated_count = true;
+	}
+	for (BlockNumber block = CAS_META_BLOCK + 1; block < blocks; block++)
+	{
+		Buffer buffer;
+		Page page;
+
+		nbmf_vacuum_delay_point();
+		buffer = ReadBufferExtended(index, MAIN_FORKNUM, block, RBM_NORMAL, info->strategy);
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		page = BufferGetPage(buffer);
+		if (!PageIsNew(page))
+			nbmf_cas_check_page(index, buffer);
+		if (PageIsNew(page) || CasPageTail(page)->type == CAS_PAGE_FREE)
+		{
+			RecordFreeIndexPage(index, block);
+			unused++;
+		}
+		else if (CasPageTail(page)->table == CAS_TABLE_DIGEST &&
+				 (CasPageTail(page)->type == CAS_PAGE_BUCKET ||
+				  CasPageTail(page)->type == CAS_PAGE_OVERFLOW))
+			entries += nbmf_cas_count(page);
+		UnlockReleaseBuffer(buffer);
+	}
+	IndexFreeSpaceMapVacuum(index);
+
+	stats->num_pages = blocks;
+	stats->pages_free = stats->pages_deleted = unused;
+	if (stats->estimated_count)
+		stats->num_index_tuples = entries;
+	return stats;
+}
