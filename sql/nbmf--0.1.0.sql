@@ -812,10 +812,11 @@ COMMENT ON COLUMN nbmf.dictionary_use.kept_ratio IS 'its ratio when training las
 CREATE VIEW pg_stat_progress_nbmf AS
 SELECT p.pid, d.oid AS datid, d.datname, p.relation AS relid,
        p.relation::pg_catalog.regclass AS relation, a.attname AS "column", p.phase,
-       p.blocks AS blocks_total, p.next_block AS blocks_done,
-       p.values_seen, p.values_reencoded, p.values_skipped, p.values_damaged,
-       p.bytes_before, p.bytes_after, p.started_at
+       r.blocks AS blocks_total, r.next_block AS blocks_done,
+       r.values_seen, r.values_reencoded, r.values_skipped, r.values_damaged,
+       r.bytes_before, r.bytes_after, p.started_at
 FROM nbmf.pass p
+    LEFT JOIN nbmf.pass r ON r.relation = p.relation AND r.attnum = p.attnum AND r.phase = 're-encoding'
     JOIN pg_catalog.pg_locks l ON l.locktype = 'object' AND l.pid = p.pid AND l.granted
         AND l.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND l.objid = p.relation
         AND l.objsubid = p.attnum

@@ -9,6 +9,10 @@
 #                        sees what libzstd does
 #   check-core-fuzz      the fuzz targets, FUZZ_SECONDS in all
 #   check-warnings       both compilers, C99 and C11, every warning an error
+#   check-core-portable  the tests, fewer sizes, as compiled by both compilers with
+#                        and without optimisation, and for aarch64 (under qemu) where
+#                        its compiler and libraries are installed: golden models and
+#                        frames come out bit by bit the same
 #   count-core           instructions of encoding, decoding and the fingerprint of 1 KB
 
 CORE_SRC   = $(wildcard src/codec/*.c src/crypto/*.c)
@@ -34,9 +38,14 @@ UNIT_WRAP  = malloc ZSTD_createCCtx ZSTD_createDCtx ZSTD_CCtx_setParameter \
 	ZSTD_compressStream2 ZSTD_decompressDCtx
 UNIT_LINK  = $(patsubst %,-Wl$(UNIT_COMMA)--wrap=%,$(UNIT_WRAP)) $(CORE_LIBS)
 
+# Debian: dpkg --add-architecture arm64; apt-get install gcc-aarch64-linux-gnu
+# qemu-user libzstd-dev:arm64 libssl-dev:arm64
+CORE_ARM = aarch64-linux-gnu-gcc
+QEMU_ARM = qemu-aarch64
+
 SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 
-.PHONY: check-core check-core-valgrind check-core-fuzz check-warnings count-core
+.PHONY: check-core check-core-portable check-core-valgrind check-core-fuzz check-warnings count-core
 
 check-core: build/unit
 	build/unit test/golden
@@ -55,6 +64,21 @@ check-core-fuzz: $(patsubst %,build/fuzz-%,$(FUZZ_NAMES))
 			-artifact_prefix=build/ build/corpus-$$name >build/fuzz-$$name.log 2>&1 || \
 			{ tail -n 60 build/fuzz-$$name.log; exit 1; }; \
 		grep -E 'DONE|number_of_executed_units' build/fuzz-$$name.log; \
+	done
+
+check-core-portable: | build
+	@set -e; for how in '$(CORE_CC) -O0' '$(CORE_CC) -O3' '$(CORE_CLANG) -O0' '$(CORE_CLANG) -O3' \
+		'$(CORE_ARM) -O0' '$(CORE_ARM) -O3'; do \
+		run=; \
+		case $$how in $(CORE_ARM)*) \
+			run=$(QEMU_ARM); \
+			command -v $(CORE_ARM) >/dev/null && command -v $(QEMU_ARM) >/dev/null || \
+				{ echo "$$how: not installed, skipped"; continue; };; \
+		esac; \
+		echo "$$how"; \
+		$$how $(CORE_FLAGS) -Itest/unit -o build/unit-portable $(CORE_SRC) $(UNIT_SRC) $(UNIT_LINK); \
+		$$run build/unit-portable --quick test/golden >build/unit-portable.log || \
+			{ grep -E '^(not ok|#)' build/unit-portable.log; exit 1; }; \
 	done
 
 check-warnings:

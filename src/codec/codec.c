@@ -9,6 +9,7 @@
  */
 #include "codec/codec.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /*
@@ -16,6 +17,65 @@
  * sections leave nothing to gain, and trying costs microseconds.
  */
 #define COMPRESS_LEN_MIN 16
+
+/*
+ * The neural codec's state, with room bytes behind it; NULL without memory.
+ */
+static void *
+neural_state(NbmfWorkspace *ws, size_t room)
+{
+	if (ws->neural == NULL || ws->neural_room < room)
+	{
+		free(ws->neural);
+		/* a state begins as zeros */
+		ws->neural = calloc(1, nbmf_neural_state_size() + room);
+		ws->neural_room = ws->neural != NULL ? room : 0;
+	}
+	return ws->neural;
+}
+
+/*
+ * Try the model: if a frame shorter than *frame_len comes of it, and decodes to
+ * the content, it takes the place of the one that is there.
+ */
+static NbmfStatus
+try_neural(NbmfWorkspace *ws, const NbmfModel *model, const void *content, size_t len,
+		   NbmfFrame *header, void *frame, size_t *frame_len)
+{
+	NbmfFrame better = *header;
+	NbmfNeuralForm form = len <= NBMF_NEURAL_SHORT_MAX ? NBMF_NEURAL_SHORT : NBMF_NEURAL_LONG;
+	NbmfStatus status;
+	size_t payload_cap;
+	size_t decoded_len = 0;
+	void *state;
+	uint8_t *payload;
+	uint8_t *decoded;
+
+	better.codec = form == NBMF_NEURAL_SHORT ? NBMF_CODEC_NEURAL : NBMF_CODEC_NEURAL_LONG;
+	better.object = model->id;
+	better.header_len = nbmf_frame_header_len(better.codec, better.object, len);
+	if (better.header_len >= *frame_len)
+		return NBMF_OK;
+	payload_cap = *frame_len - better.header_len - 1;
+	state = neural_state(ws, payload_cap + len + 1);
+	if (state == NULL)
+		return NBMF_ERR_MEMORY;
+	payload = (uint8_t *) state + nbmf_neural_state_size();
+	decoded = payload + payload_cap;
+	status = nbmf_neural_encode(state, model->image, form, NULL, 0, content, len, payload,
+								payload_cap, &better.payload_len);
+	if (status == NBMF_OK)
+		status = nbmf_neural_decode(state, model->image, form, NULL, 0, payload, better.payload_len,
+									decoded, len, &decoded_len);
+	/* what does not come back as it was is as good as too long */
+	if (status != NBMF_OK || decoded_len != len || memcmp(decoded, content, len) != 0)
+		return NBMF_OK;
+	nbmf_frame_write_header(frame, &better);
+	memcpy((uint8_t *) frame + better.header_len, payload, better.payload_len);
+	*frame_len = better.header_len + better.payload_len;
+	*header = better;
+	return NBMF_OK;
+}
 
 /*
  * Room that nbmf_encode needs for content of raw_len bytes: a stored frame, and
@@ -43,7 +103,8 @@ nbmf_encode(NbmfWorkspace *ws, const NbmfEncodeParams *params, const void *conte
 						.codec = NBMF_CODEC_STORED,
 						.checksum = nbmf_checksum(content, len),
 						.raw_len = len,
-						.payload_len = len};
+						.payload_len = len,
+						.complete = true};
 	uint32_t object = params->dict != NULL ? params->dict->id : 0;
 
 	if (len > NBMF_CONTENT_MAX)
@@ -75,7 +136,26 @@ nbmf_encode(NbmfWorkspace *ws, const NbmfEncodeParams *params, const void *conte
 	if (header.codec == NBMF_CODEC_STORED && len > 0)
 		memcpy((uint8_t *) frame + header.header_len, content, len);
 	*frame_len = header.header_len + header.payload_len;
+	if (params->model != NULL && len > 0 && len <= NBMF_CHUNK)
+		return try_neural(ws, params->model, content, len, &header, frame, frame_len);
 	return NBMF_OK;
+}
+
+/*
+ * Decode the payload of a frame with a model; sets header->raw_len.
+ */
+static NbmfStatus
+decode_neural(NbmfWorkspace *ws, const NbmfModel *model, const uint8_t *payload, void *content,
+			  NbmfFrame *header)
+{
+	void *state = neural_state(ws, 0);
+
+	if (state == NULL)
+		return NBMF_ERR_MEMORY;
+	return nbmf_neural_decode(
+		state, model->image,
+		header->codec == NBMF_CODEC_NEURAL ? NBMF_NEURAL_SHORT : NBMF_NEURAL_LONG, NULL, 0, payload,
+		header->payload_len, content, header->raw_len, &header->raw_len);
 }
 
 /*
@@ -83,32 +163,52 @@ nbmf_encode(NbmfWorkspace *ws, const NbmfEncodeParams *params, const void *conte
  *
  * cap must be at least that; callers learn it from nbmf_frame_parse, which
  * has also found it plausible, and which says in header->object which
- * dictionary must be given, prepared for decoding.  Nothing is promised about
- * content's bytes when the result is not NBMF_OK.
+ * dictionary (prepared for decoding) or model must be given; objects may be NULL
+ * where it says 0.  Where the header did not say length and checksum, *header has
+ * them afterwards.  Nothing is promised about content's bytes when the result is
+ * not NBMF_OK.
  */
 NbmfStatus
-nbmf_decode(NbmfWorkspace *ws, const NbmfDict *dict, const void *frame, size_t frame_len,
+nbmf_decode(NbmfWorkspace *ws, const NbmfObjects *objects, const void *frame, size_t frame_len,
 			void *content, size_t cap, NbmfFrame *header)
 {
 	NbmfStatus status = nbmf_frame_parse(frame, frame_len, frame_len, header);
+	const NbmfDict *dict = objects != NULL ? objects->dict : NULL;
+	const NbmfModel *model = objects != NULL ? objects->model : NULL;
 	const uint8_t *payload;
+	uint32_t object;
+	uint32_t checksum;
 
 	if (status != NBMF_OK)
 		return status;
 	if (cap < header->raw_len)
 		return NBMF_ERR_SPACE;
-	if (header->object != (dict != NULL ? dict->id : 0))
+	if (nbmf_codec_has_model(header->codec))
+		object = model != NULL ? model->id : 0;
+	else
+		object = dict != NULL ? dict->id : 0;
+	if (header->object != object)
 		return NBMF_ERR_OBJECT;
 
 	payload = (const uint8_t *) frame + header->header_len;
-	if (header->codec != NBMF_CODEC_STORED)
+	if (nbmf_codec_has_model(header->codec))
+		status = decode_neural(ws, model, payload, content, header);
+	else if (header->codec != NBMF_CODEC_STORED)
 		status = nbmf_zstd_decode(ws, header->codec, dict, payload, header->payload_len, content,
 								  header->raw_len);
 	else if (header->raw_len > 0)
 		memcpy(content, payload, header->raw_len);
-	if (status == NBMF_OK && nbmf_checksum(content, header->raw_len) != header->checksum)
-		status = NBMF_ERR_CHECKSUM;
-	return status;
+	if (status != NBMF_OK)
+		return status;
+	checksum = nbmf_checksum(content, header->raw_len);
+	if (((checksum ^ header->checksum) & nbmf_frame_checksum_mask(header)) != 0)
+		return NBMF_ERR_CHECKSUM;
+	if (!header->complete && header->kind == NBMF_KIND_VECTOR &&
+		(header->raw_len == 0 || header->raw_len % 4 != 0))
+		return NBMF_ERR_CONTENT;
+	header->checksum = checksum;
+	header->complete = true;
+	return NBMF_OK;
 }
 
 /*
@@ -178,6 +278,8 @@ nbmf_codec_name(NbmfCodec codec)
 			return "neural_base";
 		case NBMF_CODEC_VECTOR:
 			return "vector";
+		case NBMF_CODEC_NEURAL_LONG:
+			return "neural_long";
 		case NBMF_CODEC_EXTENDED:
 			break;
 	}

@@ -4,7 +4,7 @@
  *		says what kind a text is.
  *
  * This room is pure C99.  It includes no PostgreSQL header, allocates nothing
- * except through libzstd's own contexts, prints nothing and never jumps out:
+ * but libzstd's contexts, a workspace and what training needs, prints nothing and never jumps out:
  * every function that can fail returns an NbmfStatus, and works on memory that
  * the caller owns.  A frame is hostile input; whatever the bytes are, parsing
  * and decoding end, stay inside the given buffers, and either return the
@@ -62,13 +62,14 @@ typedef enum NbmfCodec
 	NBMF_CODEC_DICT = 4,        /* the same three, made with a dictionary */
 	NBMF_CODEC_DICT_BLOCK = 5,
 	NBMF_CODEC_DICT_BLOCKS = 6,
-	/* numbers that are taken, but that this version does not write or read */
+	/* 7 to 9, 11 and 12 are taken, but this version neither writes nor reads them */
 	NBMF_CODEC_BASE = 7,
 	NBMF_CODEC_BASE_BLOCK = 8,
 	NBMF_CODEC_BASE_BLOCKS = 9,
-	NBMF_CODEC_NEURAL = 10,
+	NBMF_CODEC_NEURAL = 10, /* a learned model; length and end in the payload */
 	NBMF_CODEC_NEURAL_BASE = 11,
 	NBMF_CODEC_VECTOR = 12,
+	NBMF_CODEC_NEURAL_LONG = 13, /* a learned model; length in the header */
 	/* not a codec: the second byte holds the codec and flags */
 	NBMF_CODEC_EXTENDED = 15
 } NbmfCodec;
@@ -97,7 +98,21 @@ typedef struct NbmfFrame
 	size_t raw_len;    /* bytes of content */
 	size_t header_len; /* offset of the payload */
 	size_t payload_len;
+
+	/*
+	 * A frame of NBMF_CODEC_NEURAL does not say its length, and only the low 16
+	 * bits of its checksum: after parsing, raw_len is the most that it may be and
+	 * checksum has those bits.  nbmf_decode fills in both and sets this.
+	 */
+	bool complete;
 } NbmfFrame;
+
+/* Bits of the checksum that a header holds */
+static inline uint32_t
+nbmf_frame_checksum_mask(const NbmfFrame *frame)
+{
+	return frame->complete ? UINT32_MAX : 0xffff;
+}
 
 /* Ids of shared objects: 1 .. NBMF_OBJECT_MAX */
 #define NBMF_OBJECT_MAX ((uint32_t) 0x7fffffff)
@@ -116,6 +131,23 @@ typedef struct NbmfDict
 	const struct ZSTD_DDict_s *ddict;
 } NbmfDict;
 
+/*
+ * A model: the image that nbmf_model_load has made, which stays the owner's.
+ */
+typedef struct NbmfModel
+{
+	uint32_t id; /* shared object that it is */
+	const void *image;
+	size_t image_len;
+} NbmfModel;
+
+/* The shared objects at hand; any may be NULL */
+typedef struct NbmfObjects
+{
+	const NbmfDict *dict;
+	const NbmfModel *model;
+} NbmfObjects;
+
 /* What the encoder is asked for. */
 typedef struct NbmfEncodeParams
 {
@@ -125,6 +157,9 @@ typedef struct NbmfEncodeParams
 
 	/* NULL, or a dictionary prepared for encoding; its level counts then */
 	const NbmfDict *dict;
+
+	/* NULL, or a model to try for content up to NBMF_CHUNK */
+	const NbmfModel *model;
 
 	/*
 	 * Called between chunks of long content (never for content up to
@@ -147,6 +182,8 @@ typedef struct NbmfWorkspace
 	struct ZSTD_DCtx_s *dctx;
 	uint8_t *block; /* room to put a block's frame back together */
 	int level;      /* level that cctx is set to */
+	void *neural;   /* the neural codec's state, then room for trying it */
+	size_t neural_room;
 } NbmfWorkspace;
 
 /* codec.c: choosing a codec, encoding, decoding */
@@ -154,8 +191,10 @@ extern size_t nbmf_encode_bound(size_t raw_len);
 extern NbmfStatus nbmf_encode(NbmfWorkspace *ws, const NbmfEncodeParams *params,
 							  const void *content, size_t len, void *frame, size_t cap,
 							  size_t *frame_len);
-extern NbmfStatus nbmf_decode(NbmfWorkspace *ws, const NbmfDict *dict, const void *frame,
+extern NbmfStatus nbmf_decode(NbmfWorkspace *ws, const NbmfObjects *objects, const void *frame,
 							  size_t frame_len, void *content, size_t cap, NbmfFrame *header);
+extern bool nbmf_codec_has_dict(NbmfCodec codec);
+extern bool nbmf_codec_has_model(NbmfCodec codec);
 extern const char *nbmf_status_text(NbmfStatus status);
 extern const char *nbmf_codec_name(NbmfCodec codec);
 extern const char *nbmf_kind_name(NbmfKind kind);

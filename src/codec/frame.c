@@ -6,12 +6,14 @@
  *
  *	OFFSET	SIZE	MEANING
  *	0		1		bits 0-3 codec, bits 4-5 kind, bits 6-7 tier
- *	.		0-5		id of the shared object (codecs with a dictionary only), a
- *					number in prefix code
+ *	.		0-5		id of the shared object (codecs with a dictionary or a model
+ *					only), a number in prefix code
  *	.		1-5		length of the content (absent for the stored codec, whose
- *					payload is the content)
+ *					payload is the content, and for the neural codec, whose
+ *					payload holds its end)
  *	.		4		checksum of the content plus kind * 0x9E3779B1, modulo
- *					2^32, little-endian
+ *					2^32, little-endian; only the low 2 bytes of it for the
+ *					neural codec
  *	.		rest	payload
  *
  * Length and id are numbers in prefix code: the count of leading 1 bits of the
@@ -44,9 +46,18 @@ static const uint32_t number_base[] = {0, 128, 16512, 2113664, 270549120};
 #define NUMBER_CODES (sizeof(number_base) / sizeof(number_base[0]))
 #define CHECKSUM_LEN 4
 
+/* Of the neural codec's frames, which are short */
+#define CHECKSUM_SHORT_LEN 2
+
+/*
+ * A neural payload's byte may stand for so many bytes of content: the coder spends
+ * at least log2(65536 / 65535) bits on each.
+ */
+#define NEURAL_RATIO_MAX ((size_t) 1 << 19)
+
 _Static_assert(NBMF_KIND_VECTOR <= KIND_MASK, "a kind has two bits");
 _Static_assert(NBMF_TIER_L3 < TIER_MASK, "a tier has two bits, and 3 is reserved");
-_Static_assert(NBMF_CODEC_VECTOR < NBMF_CODEC_EXTENDED, "15 is the escape");
+_Static_assert(NBMF_CODEC_NEURAL_LONG < NBMF_CODEC_EXTENDED, "15 is the escape");
 _Static_assert(NBMF_CODEC_EXTENDED == CODEC_MASK, "a codec has four bits");
 _Static_assert(1 + 5 + 5 + CHECKSUM_LEN <= NBMF_FRAME_HEADER_MAX, "header fits its slice");
 _Static_assert(1 + 1 + CHECKSUM_LEN >= NBMF_ZSTD_BLOCK_LEAD, "block payloads have their lead");
@@ -86,11 +97,11 @@ cursor_u8(Cursor *c)
 }
 
 static uint32_t
-cursor_u32le(Cursor *c)
+cursor_little(Cursor *c, unsigned bytes)
 {
 	uint32_t v = 0;
 
-	for (unsigned shift = 0; shift < 32; shift += 8)
+	for (unsigned shift = 0; shift < 8 * bytes; shift += 8)
 		v |= (uint32_t) cursor_u8(c) << shift;
 	return v;
 }
@@ -127,15 +138,40 @@ number_follow(uint64_t number)
 	return follow;
 }
 
+bool
+nbmf_codec_has_dict(NbmfCodec codec)
+{
+	return codec >= NBMF_CODEC_DICT && codec <= NBMF_CODEC_DICT_BLOCKS;
+}
+
+bool
+nbmf_codec_has_model(NbmfCodec codec)
+{
+	return codec == NBMF_CODEC_NEURAL || codec == NBMF_CODEC_NEURAL_LONG;
+}
+
+/* Whether a codec's frames say the length of their content */
+static inline bool
+has_length(NbmfCodec codec)
+{
+	return codec != NBMF_CODEC_STORED && codec != NBMF_CODEC_NEURAL;
+}
+
+static inline unsigned
+checksum_len(NbmfCodec codec)
+{
+	return codec == NBMF_CODEC_NEURAL ? CHECKSUM_SHORT_LEN : CHECKSUM_LEN;
+}
+
 /*
  * Length in bytes of the header that nbmf_frame_write_header would write.
  */
 size_t
 nbmf_frame_header_len(NbmfCodec codec, uint32_t object, size_t raw_len)
 {
-	size_t len = 1 + CHECKSUM_LEN;
+	size_t len = 1 + checksum_len(codec);
 
-	if (codec != NBMF_CODEC_STORED)
+	if (has_length(codec))
 		len += 1 + number_follow(raw_len);
 	if (object != 0)
 		len += 1 + number_follow(object);
@@ -166,9 +202,9 @@ nbmf_frame_write_header(uint8_t *dst, const NbmfFrame *frame)
 						(unsigned) frame->tier << TIER_SHIFT);
 	if (frame->object != 0)
 		dst = write_number(dst, frame->object);
-	if (frame->codec != NBMF_CODEC_STORED)
+	if (has_length(frame->codec))
 		dst = write_number(dst, frame->raw_len);
-	for (unsigned shift = 0; shift < 32; shift += 8)
+	for (unsigned shift = 0; shift < 8 * checksum_len(frame->codec); shift += 8)
 		*dst++ = (uint8_t) ((frame->checksum + kind_mix(frame->kind)) >> shift);
 }
 
@@ -178,7 +214,8 @@ nbmf_frame_write_header(uint8_t *dst, const NbmfFrame *frame)
  * frame_len is the length of the whole frame, avail how much of it is there:
  * all, or a slice of at least NBMF_FRAME_HEADER_MAX bytes.  On success every
  * field of *out is set, and the declared lengths are possible: raw_len is no
- * more than NBMF_CONTENT_MAX and no more than the payload could decode to.
+ * more than NBMF_CONTENT_MAX and no more than the payload could decode to.  Where
+ * out->complete is false, raw_len is such a bound and nothing more.
  */
 NbmfStatus
 nbmf_frame_parse(const void *frame, size_t avail, size_t frame_len, NbmfFrame *out)
@@ -188,6 +225,7 @@ nbmf_frame_parse(const void *frame, size_t avail, size_t frame_len, NbmfFrame *o
 	unsigned tier = (first >> TIER_SHIFT) & TIER_MASK;
 	uint64_t object = 0;
 	uint64_t raw_len = 0;
+	bool needs_object;
 
 	memset(out, 0, sizeof(*out));
 	if (c.bad)
@@ -196,14 +234,17 @@ nbmf_frame_parse(const void *frame, size_t avail, size_t frame_len, NbmfFrame *o
 	out->kind = (NbmfKind) ((first >> KIND_SHIFT) & KIND_MASK);
 	out->tier = (NbmfTier) tier;
 
-	if (tier > NBMF_TIER_L3 || out->codec > NBMF_CODEC_DICT_BLOCKS)
+	needs_object = nbmf_codec_has_dict(out->codec) || nbmf_codec_has_model(out->codec);
+	if (tier > NBMF_TIER_L3 || (out->codec > NBMF_CODEC_DICT_BLOCKS && !needs_object))
 		return NBMF_ERR_RESERVED;
 
-	if (out->codec >= NBMF_CODEC_DICT)
+	if (needs_object)
 		object = cursor_number(&c);
-	if (out->codec != NBMF_CODEC_STORED)
+	if (has_length(out->codec))
 		raw_len = cursor_number(&c);
-	out->checksum = cursor_u32le(&c) - kind_mix(out->kind);
+	out->complete = out->codec != NBMF_CODEC_NEURAL;
+	out->checksum = (cursor_little(&c, checksum_len(out->codec)) - kind_mix(out->kind)) &
+					nbmf_frame_checksum_mask(out);
 	if (c.bad)
 		return NBMF_ERR_TRUNCATED;
 
@@ -212,15 +253,23 @@ nbmf_frame_parse(const void *frame, size_t avail, size_t frame_len, NbmfFrame *o
 
 	if (out->codec == NBMF_CODEC_STORED)
 		raw_len = out->payload_len;
+	else if (out->codec == NBMF_CODEC_NEURAL)
+		raw_len = NBMF_NEURAL_SHORT_MAX;
+	else if (out->codec == NBMF_CODEC_NEURAL_LONG)
+	{
+		if (raw_len <= NBMF_NEURAL_SHORT_MAX || raw_len / NEURAL_RATIO_MAX > out->payload_len)
+			return NBMF_ERR_LENGTH;
+	}
 	else if (raw_len > nbmf_zstd_plausible_len(out->codec, out->payload_len))
 		return NBMF_ERR_LENGTH;
 	if (raw_len > NBMF_CONTENT_MAX)
 		return NBMF_ERR_LENGTH;
-	if (out->codec >= NBMF_CODEC_DICT && (object == 0 || object > NBMF_OBJECT_MAX))
+	if (needs_object && (object == 0 || object > NBMF_OBJECT_MAX))
 		return NBMF_ERR_OBJECT;
 	out->raw_len = (size_t) raw_len;
 	out->object = (uint32_t) object;
-	if (out->kind == NBMF_KIND_VECTOR && (out->raw_len == 0 || out->raw_len % 4 != 0))
+	if (out->complete && out->kind == NBMF_KIND_VECTOR &&
+		(out->raw_len == 0 || out->raw_len % 4 != 0))
 		return NBMF_ERR_CONTENT;
 	return NBMF_OK;
 }

@@ -17,8 +17,8 @@ nbmf_neural_state_size(void)
 /*
  * Whether the processor has AVX2 and it is not to be ignored for a test.
  */
-static bool
-use_avx2(void)
+bool
+nbmf_neural_use_avx2(void)
 {
 #ifdef NBMF_NEURAL_HAVE_AVX2
 	return !nbmf_neural_force_plain && __builtin_cpu_supports("avx2") &&
@@ -51,7 +51,7 @@ nbmf_neural_encode(void *state, const void *image, NbmfNeuralForm form, const vo
 		return NBMF_ERR_TOO_LARGE;
 	neural_begin(s, history, history_len, content);
 #ifdef NBMF_NEURAL_HAVE_AVX2
-	if (use_avx2())
+	if (nbmf_neural_use_avx2())
 		status =
 			nbmf_neural_encode_avx2(s, image, content, len, bounded, payload, cap, payload_len);
 	else
@@ -84,7 +84,7 @@ nbmf_neural_decode(void *state, const void *image, NbmfNeuralForm form, const vo
 		return NBMF_ERR_TOO_LARGE;
 	neural_begin(s, history, history_len, content);
 #ifdef NBMF_NEURAL_HAVE_AVX2
-	if (use_avx2())
+	if (nbmf_neural_use_avx2())
 		status =
 			nbmf_neural_decode_avx2(s, image, payload, payload_len, bounded, content, cap, len);
 	else

@@ -12,32 +12,41 @@
 
 #include "codec/codec.h"
 
-/* Contexts; the first few decide most bytes alone */
+/*
+ * Inputs of a decision, one vector of 16: matches inside the document, contexts in
+ * the order in which their guesses are heard, and a bias.
+ */
 enum
 {
-	NEURAL_ORDER6,
-	NEURAL_ORDER12,
+	NEURAL_MATCH_LONG,
+	NEURAL_MATCH_SHORT,
 	NEURAL_ORDER20,
-	NEURAL_FIELD, /* field, and its value so far */
-	NEURAL_FAST,
-	NEURAL_ORDER1 = NEURAL_FAST,
-	NEURAL_ORDER2,
-	NEURAL_ORDER3,
-	NEURAL_ORDER4,
-	NEURAL_ORDER5,
-	NEURAL_ORDER8,
-	NEURAL_WORDS,  /* word so far and word before */
-	NEURAL_PLACE,  /* field, length of its value, two bytes */
+	NEURAL_ORDER12,
 	NEURAL_VALUES, /* field, value so far and value before */
-	NEURAL_CONTEXTS,
-	/* inputs that are not contexts */
-	NEURAL_MATCH = NEURAL_CONTEXTS, /* two of them */
-	NEURAL_EVIDENCE = NEURAL_MATCH + 2,
-	NEURAL_BIAS = NEURAL_EVIDENCE,
-	NEURAL_INPUTS
+	NEURAL_ORDER8,
+	NEURAL_WORDS, /* word so far and word before */
+	NEURAL_ORDER6,
+	NEURAL_ORDER5,
+	NEURAL_FIELD, /* field, and its value so far */
+	NEURAL_ORDER4,
+	NEURAL_PLACE, /* field, length of its value, two bytes */
+	NEURAL_ORDER3,
+	NEURAL_ORDER2,
+	NEURAL_ORDER1,
+	NEURAL_BIAS,
+	NEURAL_INPUTS,
+	NEURAL_CONTEXT = NEURAL_ORDER20 /* the first of them */
 };
 
 _Static_assert(NEURAL_INPUTS == 16, "one vector of int16");
+
+/* The contexts that decide most bytes alone, and the plain orders, as bits */
+#define NEURAL_FAST \
+	(1u << NEURAL_ORDER20 | 1u << NEURAL_ORDER12 | 1u << NEURAL_FIELD | 1u << NEURAL_ORDER6)
+#define NEURAL_SLOW (0x7ffcu & ~NEURAL_FAST)
+#define NEURAL_ORDERS \
+	(0x7ffcu &        \
+	 ~(1u << NEURAL_VALUES | 1u << NEURAL_WORDS | 1u << NEURAL_FIELD | 1u << NEURAL_PLACE))
 
 /* A line of slots: the checks of all, then symbols and levels of each */
 #define NEURAL_LINE        64
@@ -51,8 +60,8 @@ _Static_assert(NEURAL_INPUTS == 16, "one vector of int16");
 #define NEURAL_ESCAPE_CONTEXTS 8
 
 /* Matches inside the document: found by so many bytes */
-#define NEURAL_MATCH_LONG  6
-#define NEURAL_MATCH_SHORT 3
+#define NEURAL_LONG_LEN    6
+#define NEURAL_SHORT_LEN   3
 #define NEURAL_MATCH_BITS  13
 #define NEURAL_MATCH_START 16
 #define NEURAL_HISTORY_MAX ((size_t) 1 << 20)
@@ -69,11 +78,11 @@ typedef struct NeuralImage
 	uint32_t slots_at; /* offset of the lines; the escape's buckets follow */
 	uint32_t escape_at;
 	uint32_t size;
-	uint32_t end_mark;                         /* byte that ends a document */
-	uint8_t class_of[256];                     /* what sort of byte */
-	uint8_t rest[65536];                       /* level of the sum of four levels */
-	int16_t evidence[3][NEURAL_EVIDENCE][256]; /* logits of stage, input, cell */
-	int16_t fast_found[64][NEURAL_INPUTS];     /* weights of the fast stage */
+	uint32_t end_mark;                       /* byte that ends a document */
+	uint8_t class_of[256];                   /* what sort of byte */
+	uint8_t rest[65536];                     /* level of the sum of four levels */
+	int16_t evidence[3][NEURAL_INPUTS][256]; /* logits of stage, input, cell */
+	int16_t fast_found[64][NEURAL_INPUTS];   /* weights of the fast stage */
 	int16_t fast_class[256][NEURAL_INPUTS];
 	int16_t fast_any[NEURAL_INPUTS];
 	int16_t rank_order[3][16][NEURAL_INPUTS]; /* weights of each guess */
@@ -96,7 +105,7 @@ typedef struct NeuralState
 	uint32_t match[2]; /* one more than the place of the guess, or 0 */
 	uint32_t match_len[2];
 	uint64_t recent[3]; /* the last 24 bytes, the latest lowest */
-	uint64_t hash[NEURAL_CONTEXTS];
+	uint64_t hash[NEURAL_INPUTS];
 	uint32_t path[NEURAL_DEPTH];
 	uint32_t depth;
 	uint32_t field;
@@ -112,20 +121,29 @@ typedef struct NeuralState
 	bool escaped;
 	uint8_t excluded_count;
 	uint8_t excluded[4];
-	uint16_t levels[NEURAL_CONTEXTS]; /* four bits each: three symbols, others */
-	uint8_t symbols[NEURAL_CONTEXTS][4];
+
+	/*
+	 * What the contexts say.  symbol[k][i]: the k-th symbol of input i; cell[k][i]:
+	 * the evidence if it is the guess, cell[3][i]: if none of the three is.  An
+	 * input that says nothing has cell 0 everywhere.
+	 */
+	uint8_t symbol[3][NEURAL_INPUTS];
+	uint8_t cell[4][NEURAL_INPUTS];
+	uint16_t levels[NEURAL_INPUTS]; /* four bits each: three symbols, others */
+	uint32_t found;                 /* inputs that say something, as bits */
+	uint32_t guessing;              /* and those that have a guess */
 } NeuralState;
 
 #define NEURAL_STATE_KEPT offsetof(NeuralState, pos)
 
-/* A thread's coder, for plain C and for AVX2 */
-typedef NbmfStatus (*NeuralEncode)(NeuralState *s, const NeuralImage *image, const uint8_t *content,
-								   size_t len, bool bounded, uint8_t *payload, size_t cap,
-								   size_t *payload_len);
-typedef NbmfStatus (*NeuralDecode)(NeuralState *s, const NeuralImage *image, const uint8_t *payload,
-								   size_t payload_len, bool bounded, uint8_t *content, size_t cap,
-								   size_t *len);
+/*
+ * The coder and the learner, for plain C and for AVX2
+ */
+struct NeuralTrainer;
+typedef void (*NeuralLearn)(struct NeuralTrainer *t, const uint8_t *content, size_t len);
 
+extern bool nbmf_neural_use_avx2(void);
+extern void nbmf_neural_learn_plain(struct NeuralTrainer *t, const uint8_t *content, size_t len);
 extern NbmfStatus nbmf_neural_encode_plain(NeuralState *s, const NeuralImage *image,
 										   const uint8_t *content, size_t len, bool bounded,
 										   uint8_t *payload, size_t cap, size_t *payload_len);
@@ -134,6 +152,7 @@ extern NbmfStatus nbmf_neural_decode_plain(NeuralState *s, const NeuralImage *im
 										   uint8_t *content, size_t cap, size_t *len);
 #if defined(__x86_64__) && defined(__GNUC__)
 #define NBMF_NEURAL_HAVE_AVX2
+extern void nbmf_neural_learn_avx2(struct NeuralTrainer *t, const uint8_t *content, size_t len);
 extern NbmfStatus nbmf_neural_encode_avx2(NeuralState *s, const NeuralImage *image,
 										  const uint8_t *content, size_t len, bool bounded,
 										  uint8_t *payload, size_t cap, size_t *payload_len);

@@ -9,11 +9,12 @@
 
 #define NBMF_NEURAL_AVX2
 #ifdef __clang__
-#pragma clang attribute push(__attribute__((target("avx2,bmi,bmi2"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx2,bmi,bmi2,popcnt"))), apply_to = function)
 #else
-#pragma GCC target("avx2,bmi,bmi2")
+#pragma GCC target("avx2,bmi,bmi2,popcnt")
 #endif
 #include "codec/neural_code.h"
+#include "codec/neural_learn.h"
 
 NbmfStatus
 nbmf_neural_encode_avx2(NeuralState *s, const NeuralImage *image, const uint8_t *content,
@@ -27,6 +28,12 @@ nbmf_neural_decode_avx2(NeuralState *s, const NeuralImage *image, const uint8_t 
 						size_t payload_len, bool bounded, uint8_t *content, size_t cap, size_t *len)
 {
 	return decode_document(s, image, payload, payload_len, bounded, content, cap, len);
+}
+
+void
+nbmf_neural_learn_avx2(struct NeuralTrainer *t, const uint8_t *content, size_t len)
+{
+	learn_document(t, content, len);
 }
 
 #ifdef __clang__

@@ -108,21 +108,15 @@ code_escape(NeuralState *s, const NeuralImage *image, NeuralCoder *coder, bool d
 			for (unsigned i = 0; i < NEURAL_ESCAPE_CONTEXTS; i++)
 				hash[i] = neural_escape_half(hash[i], node & 15);
 		for (unsigned i = 0; i < NEURAL_ESCAPE_CONTEXTS; i++)
-			__builtin_prefetch(neural_escape_bucket(image, hash[i]));
+			neural_prefetch(neural_escape_bucket(image, hash[i]));
 		for (unsigned i = 0; i < NEURAL_ESCAPE_CONTEXTS; i++)
 			line[i] = neural_escape_line(image, hash[i]);
 		for (unsigned n = 0; n < 4; n++)
 		{
-			int16_t x[NEURAL_INPUTS] = {0};
-			bool bit;
+			int16_t x[NEURAL_INPUTS];
+			bool bit = coder_bit(coder, decode, (y >> (7 - 4 * half - n)) & 1,
+								 neural_squash(neural_escape_logit(image, line, at, node, x)));
 
-			for (unsigned i = 0; i < NEURAL_ESCAPE_CONTEXTS; i++)
-				if (line[i] != NULL)
-					x[i] = (int16_t) (line[i][at] * ESCAPE_STEP);
-			x[NEURAL_BIAS] = 256;
-			bit = coder_bit(coder, decode, (y >> (7 - 4 * half - n)) & 1,
-							neural_squash(neural_shift(neural_dot1(x, image->escape_weights[node]),
-													   ESCAPE_WEIGHT_SHIFT)));
 			node = node << 1 | bit;
 			at = at << 1 | bit;
 		}
@@ -139,21 +133,21 @@ code_symbol(NeuralState *s, const NeuralImage *image, NeuralCoder *coder, bool d
 
 	s->excluded_count = 0;
 	neural_find_fast(s, image);
-	if (neural_decide_fast(s, image, &d) && d.logit > FAST_LOGIT)
+	if (neural_decide_fast(s, image, false, &d) && d.logit > FAST_LOGIT)
 	{
 		if (coder_bit(coder, decode, d.symbol == y, neural_squash(d.logit)))
 			return d.symbol;
 		neural_find_slow(s, image);
-		neural_exclude(s, d.symbol);
+		neural_exclude(s, image, d.symbol);
 		guess = 1;
 	}
 	else
 		neural_find_slow(s, image);
-	for (; guess < GUESSES && neural_decide(s, image, guess, &d); guess++)
+	for (; guess < GUESSES && neural_decide(s, image, guess, false, &d); guess++)
 	{
 		if (coder_bit(coder, decode, d.symbol == y, neural_squash(d.logit)))
 			return d.symbol;
-		neural_exclude(s, d.symbol);
+		neural_exclude(s, image, d.symbol);
 	}
 	return code_escape(s, image, coder, decode, y);
 }

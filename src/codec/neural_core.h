@@ -40,7 +40,7 @@
 #define GUESSES 3
 
 /* Different guesses that are weighed against each other */
-#define CANDIDATES          6
+#define CANDIDATES          3
 
 #define WEIGHT_SHIFT        12
 #define ESCAPE_WEIGHT_SHIFT 12
@@ -49,11 +49,11 @@
 /* Probability, of 65536, that the end mark is the end and not a byte */
 #define END_PROBABILITY 65472
 
-/* Weights and evidence of one decision, and where they came from */
+/* One decision: is the next byte symbol? */
 typedef struct NeuralDecision
 {
 	int16_t x[NEURAL_INPUTS];
-	int16_t cell[NEURAL_EVIDENCE]; /* index into evidence[stage][input], or -1 */
+	uint8_t cell[NEURAL_INPUTS]; /* index into evidence[stage][input]; 0: none */
 	const int16_t *weights[3];
 	int32_t logit;
 	uint8_t symbol;
@@ -298,7 +298,7 @@ neural_update_text(NeuralState *s, uint8_t c)
 NEURAL_INLINE void
 neural_update_match(NeuralState *s, unsigned m, uint8_t c)
 {
-	uint32_t least = m == 0 ? NEURAL_MATCH_LONG : NEURAL_MATCH_SHORT;
+	uint32_t least = m == 0 ? NEURAL_LONG_LEN : NEURAL_SHORT_LEN;
 	uint32_t here = s->history_len + s->pos;
 	uint32_t *entry;
 
@@ -364,13 +364,122 @@ neural_update(NeuralState *s, uint8_t c)
 
 /* ----- what the contexts say ----- */
 
-/* Find a context's slot; leaves s->levels[context] 0 where there is none */
-NEURAL_INLINE void
-neural_find(NeuralState *s, const NeuralImage *image, unsigned context)
+NEURAL_INLINE unsigned
+neural_lowest(uint32_t mask)
 {
-	uint64_t hash = s->hash[context];
+#ifdef __GNUC__
+	return (unsigned) __builtin_ctz(mask);
+#else
+	unsigned n = 0;
+
+	while ((mask >> n & 1) == 0)
+		n++;
+	return n;
+#endif
+}
+
+NEURAL_INLINE unsigned
+neural_ones(uint32_t mask)
+{
+#ifdef NBMF_NEURAL_AVX2
+	return (unsigned) __builtin_popcount(mask);
+#else
+	mask = mask - (mask >> 1 & 0x5555);
+	mask = (mask & 0x3333) + (mask >> 2 & 0x3333);
+	mask = (mask + (mask >> 4)) & 0x0f0f;
+	return (mask + (mask >> 8)) & 31;
+#endif
+}
+
+/* Inputs whose byte is c, as bits */
+NEURAL_INLINE uint32_t
+neural_equal(const uint8_t *bytes, uint8_t c)
+{
+#ifdef NBMF_NEURAL_AVX2
+	return (uint32_t) _mm_movemask_epi8(_mm_cmpeq_epi8(
+		_mm_loadu_si128((const __m128i *) (const void *) bytes), _mm_set1_epi8((char) c)));
+#else
+	uint32_t mask = 0;
+
+	for (unsigned i = 0; i < NEURAL_INPUTS; i++)
+		mask |= (uint32_t) (bytes[i] == c) << i;
+	return mask;
+#endif
+}
+
+/*
+ * Derive an input's cells from its symbols and levels.  A place that has no symbol
+ * repeats another's, so that whichever of them is found, the answer is the same.
+ */
+NEURAL_INLINE void
+neural_set_cells(NeuralState *s, const NeuralImage *image, unsigned i)
+{
+	uint32_t levels = s->levels[i];
+
+	if (levels < 16)
+	{
+		s->symbol[1][i] = s->symbol[2][i] = s->symbol[0][i];
+		s->cell[0][i] = s->cell[1][i] = s->cell[2][i] = (uint8_t) (levels << 4);
+		s->cell[3][i] = (uint8_t) levels;
+		return;
+	}
+	s->cell[0][i] = (uint8_t) ((levels & 15) << 4 | image->rest[levels & 0xfff0]);
+	s->cell[1][i] = (uint8_t) ((levels & 0xf0) | image->rest[levels & 0xff0f]);
+	s->cell[2][i] = (uint8_t) ((levels >> 4 & 0xf0) | image->rest[levels & 0xf0ff]);
+	s->cell[3][i] = image->rest[levels];
+	if ((levels & 0xf00) == 0)
+	{
+		s->symbol[2][i] = s->symbol[0][i];
+		s->cell[2][i] = s->cell[0][i];
+	}
+	if ((levels & 0xf0) == 0)
+	{
+		s->symbol[1][i] = s->symbol[0][i];
+		s->cell[1][i] = s->cell[0][i];
+	}
+}
+
+/* An input says nothing */
+NEURAL_INLINE void
+neural_clear(NeuralState *s, unsigned i)
+{
+	s->levels[i] = 0;
+	s->cell[0][i] = s->cell[1][i] = s->cell[2][i] = s->cell[3][i] = 0;
+}
+
+/*
+ * What a slot says: symbols and levels as they are stored.  The cells but the first
+ * are left for neural_set_cells, which the fast stage does without.
+ */
+NEURAL_INLINE void
+neural_hear(NeuralState *s, const NeuralImage *image, unsigned i, const uint8_t *symbols,
+			uint32_t levels)
+{
+	s->symbol[0][i] = symbols[0];
+	s->symbol[1][i] = symbols[1];
+	s->symbol[2][i] = symbols[2];
+	s->levels[i] = (uint16_t) levels;
+	s->cell[0][i] = (uint8_t) ((levels & 15) << 4 | image->rest[levels & 0xfff0]);
+}
+
+NEURAL_INLINE void
+neural_prefetch(const void *at)
+{
+#ifdef __GNUC__
+	__builtin_prefetch(at);
+#else
+	(void) at;
+#endif
+}
+
+/* Find a context's slot; returns its levels, 0 where there is none */
+NEURAL_INLINE uint32_t
+neural_find(NeuralState *s, const NeuralImage *image, unsigned i)
+{
+	uint64_t hash = s->hash[i];
 	const uint8_t *line = neural_line(image, hash);
-	uint32_t check = neural_check(hash);
+	uint16_t check = neural_check(hash);
+	uint16_t levels;
 	uint32_t slot;
 
 #ifdef NBMF_NEURAL_AVX2
@@ -378,12 +487,13 @@ neural_find(NeuralState *s, const NeuralImage *image, unsigned context)
 	uint32_t mask =
 		(uint32_t) _mm_movemask_epi8(_mm_cmpeq_epi16(checks, _mm_set1_epi16((short) check)));
 
-	s->levels[context] = 0;
 	if (mask == 0)
-		return;
-	slot = (uint32_t) __builtin_ctz(mask) >> 1;
+	{
+		neural_clear(s, i);
+		return 0;
+	}
+	slot = neural_lowest(mask) >> 1;
 #else
-	s->levels[context] = 0;
 	for (slot = 0; slot < NEURAL_LINE_SLOTS; slot++)
 	{
 		uint16_t other;
@@ -393,71 +503,175 @@ neural_find(NeuralState *s, const NeuralImage *image, unsigned context)
 			break;
 	}
 	if (slot == NEURAL_LINE_SLOTS)
-		return;
+	{
+		neural_clear(s, i);
+		return 0;
+	}
 #endif
 	line += NEURAL_LINE_CHECKS + NEURAL_SLOT_LEN * slot;
-	memcpy(s->symbols[context], line, 3);
-	memcpy(&s->levels[context], line + 3, 2);
+	memcpy(&levels, line + 3, 2);
+	neural_hear(s, image, i, line, levels);
+	return levels;
 }
+
+NEURAL_INLINE uint32_t
+neural_match_bucket(uint32_t len)
+{
+	if (len < 16)
+		return len;
+	if (len < 32)
+		return len < 24 ? 16 : 17;
+	len = 18 + (len >> 5);
+	return len > 31 ? 31 : len;
+}
+
+/* The matches speak in the first two inputs */
+NEURAL_INLINE void
+neural_hear_matches(NeuralState *s)
+{
+	s->found = 0;
+	s->guessing = 0;
+	for (unsigned m = 0; m < 2; m++)
+	{
+		uint32_t bucket;
+
+		neural_clear(s, m);
+		if (s->match[m] == 0)
+			continue;
+		bucket = neural_match_bucket(s->match_len[m]);
+		s->symbol[0][m] = s->symbol[1][m] = s->symbol[2][m] = neural_byte_at(s, s->match[m] - 1);
+		s->cell[0][m] = s->cell[1][m] = s->cell[2][m] = (uint8_t) (2 * bucket + 1);
+		s->cell[3][m] = (uint8_t) (2 * bucket);
+		s->found |= 1u << m;
+		s->guessing |= 1u << m;
+	}
+}
+
+/* Look for a context, and note in local variables what it says */
+#define NEURAL_ASK(i)                                        \
+	do                                                       \
+	{                                                        \
+		uint32_t levels_ = neural_find(s, image, i);         \
+		found |= (uint32_t) (levels_ != 0) << (i);           \
+		guessing |= (uint32_t) ((levels_ & 15) != 0) << (i); \
+	} while (0)
 
 NEURAL_INLINE void
 neural_find_fast(NeuralState *s, const NeuralImage *image)
 {
+	uint32_t found = 0;
+	uint32_t guessing = 0;
+
 	neural_hash_fast(s);
-	for (unsigned i = 0; i < NEURAL_FAST; i++)
-		__builtin_prefetch(neural_line(image, s->hash[i]));
-	for (unsigned i = 0; i < NEURAL_FAST; i++)
-		neural_find(s, image, i);
+	neural_prefetch(neural_line(image, s->hash[NEURAL_ORDER20]));
+	neural_prefetch(neural_line(image, s->hash[NEURAL_ORDER12]));
+	neural_prefetch(neural_line(image, s->hash[NEURAL_FIELD]));
+	neural_prefetch(neural_line(image, s->hash[NEURAL_ORDER6]));
+	neural_hear_matches(s);
+	NEURAL_ASK(NEURAL_ORDER20);
+	NEURAL_ASK(NEURAL_ORDER12);
+	NEURAL_ASK(NEURAL_FIELD);
+	NEURAL_ASK(NEURAL_ORDER6);
+	s->found |= found;
+	s->guessing |= guessing;
+}
+
+/* The cells that the fast stage did without */
+NEURAL_INLINE void
+neural_complete_fast(NeuralState *s, const NeuralImage *image)
+{
+	if (s->found & 1u << NEURAL_ORDER20)
+		neural_set_cells(s, image, NEURAL_ORDER20);
+	if (s->found & 1u << NEURAL_ORDER12)
+		neural_set_cells(s, image, NEURAL_ORDER12);
+	if (s->found & 1u << NEURAL_FIELD)
+		neural_set_cells(s, image, NEURAL_FIELD);
+	if (s->found & 1u << NEURAL_ORDER6)
+		neural_set_cells(s, image, NEURAL_ORDER6);
 }
 
 NEURAL_INLINE void
 neural_find_slow(NeuralState *s, const NeuralImage *image)
 {
+	uint32_t found = 0;
+	uint32_t guessing = 0;
+
 	neural_hash_slow(s);
-	for (unsigned i = NEURAL_FAST; i < NEURAL_CONTEXTS; i++)
-		__builtin_prefetch(neural_line(image, s->hash[i]));
-	for (unsigned i = NEURAL_FAST; i < NEURAL_CONTEXTS; i++)
-		neural_find(s, image, i);
+	neural_prefetch(neural_line(image, s->hash[NEURAL_VALUES]));
+	neural_prefetch(neural_line(image, s->hash[NEURAL_ORDER8]));
+	neural_prefetch(neural_line(image, s->hash[NEURAL_WORDS]));
+	neural_prefetch(neural_line(image, s->hash[NEURAL_ORDER5]));
+	neural_prefetch(neural_line(image, s->hash[NEURAL_ORDER4]));
+	neural_prefetch(neural_line(image, s->hash[NEURAL_PLACE]));
+	neural_prefetch(neural_line(image, s->hash[NEURAL_ORDER3]));
+	neural_prefetch(neural_line(image, s->hash[NEURAL_ORDER2]));
+	neural_prefetch(neural_line(image, s->hash[NEURAL_ORDER1]));
+	neural_complete_fast(s, image);
+	NEURAL_ASK(NEURAL_VALUES);
+	NEURAL_ASK(NEURAL_ORDER8);
+	NEURAL_ASK(NEURAL_WORDS);
+	NEURAL_ASK(NEURAL_ORDER5);
+	NEURAL_ASK(NEURAL_ORDER4);
+	NEURAL_ASK(NEURAL_PLACE);
+	NEURAL_ASK(NEURAL_ORDER3);
+	NEURAL_ASK(NEURAL_ORDER2);
+	NEURAL_ASK(NEURAL_ORDER1);
+	for (uint32_t left = found; left != 0; left &= left - 1)
+		neural_set_cells(s, image, neural_lowest(left));
+	s->found |= found;
+	s->guessing |= guessing;
 }
 
-/* Levels of a context as they are without the symbol, and the symbol's own */
-NEURAL_INLINE uint32_t
-neural_cell(const NeuralImage *image, const uint8_t *symbols, uint32_t levels, uint8_t c)
-{
-	if (symbols[0] == c && (levels & 0x000f) != 0)
-		return (levels & 15) << 4 | image->rest[levels & 0xfff0];
-	if (symbols[1] == c && (levels & 0x00f0) != 0)
-		return (levels & 0xf0) | image->rest[levels & 0xff0f];
-	if (symbols[2] == c && (levels & 0x0f00) != 0)
-		return (levels >> 4 & 0xf0) | image->rest[levels & 0xf0ff];
-	return image->rest[levels];
-}
+#undef NEURAL_ASK
 
+/*
+ * The byte is not c: take c out of what every input says.  An input that has no
+ * symbol left repeats c, which is never asked for again.
+ */
 NEURAL_INLINE void
-neural_exclude(NeuralState *s, uint8_t c)
+neural_exclude(NeuralState *s, const NeuralImage *image, uint8_t c)
 {
-	for (unsigned i = 0; i < NEURAL_CONTEXTS; i++)
+	uint32_t touched = neural_equal(s->symbol[0], c) | neural_equal(s->symbol[1], c) |
+					   neural_equal(s->symbol[2], c);
+
+	s->excluded[s->excluded_count++] = c;
+	for (touched &= s->found; touched != 0; touched &= touched - 1)
 	{
+		unsigned i = neural_lowest(touched);
 		uint32_t levels = s->levels[i];
 
-		if (s->symbols[i][0] == c)
-			levels &= 0xfff0;
-		if (s->symbols[i][1] == c)
-			levels &= 0xff0f;
-		if (s->symbols[i][2] == c)
-			levels &= 0xf0ff;
+		if (levels >= 16)
+		{
+			if (s->symbol[0][i] == c)
+			{
+				levels = (levels & 0xf000) | (levels >> 4 & 0x0ff);
+				s->symbol[0][i] = s->symbol[1][i];
+				s->symbol[1][i] = s->symbol[2][i];
+			}
+			else if (s->symbol[1][i] == c)
+			{
+				levels = (levels & 0xf00f) | (levels >> 4 & 0x0f0);
+				s->symbol[1][i] = s->symbol[2][i];
+			}
+			else
+				levels &= 0xf0ff;
+		}
+		else
+			levels = 0;
+		if ((levels & 15) == 0)
+		{
+			s->symbol[0][i] = c;
+			s->guessing &= ~(1u << i);
+		}
 		s->levels[i] = (uint16_t) levels;
+		if (levels == 0)
+		{
+			s->found &= ~(1u << i);
+			neural_clear(s, i);
+		}
+		else
+			neural_set_cells(s, image, i);
 	}
-	s->excluded[s->excluded_count++] = c;
-}
-
-NEURAL_INLINE bool
-neural_is_excluded(const NeuralState *s, uint8_t c)
-{
-	for (unsigned i = 0; i < s->excluded_count; i++)
-		if (s->excluded[i] == c)
-			return true;
-	return false;
 }
 
 NEURAL_INLINE int32_t
@@ -498,69 +712,61 @@ neural_shift(int32_t x, unsigned n)
 	return x >= 0 ? x >> n : ~(~x >> n);
 }
 
-NEURAL_INLINE uint32_t
-neural_match_bucket(uint32_t len)
-{
-	if (len < 16)
-		return len;
-	if (len < 32)
-		return len < 24 ? 16 : 17;
-	len = 18 + (len >> 5);
-	return len > 31 ? 31 : len;
-}
-
-NEURAL_INLINE int16_t
-neural_evidence(const NeuralImage *image, NeuralDecision *d, unsigned stage, unsigned input,
-				uint32_t cell)
-{
-	d->cell[input] = (int16_t) cell;
-	return image->evidence[stage][input][cell];
-}
-
 /*
- * The fast stage: does every context of few agree?  Then d is the decision
- * whether it is that symbol, and the answer true.
+ * The fast stage: is every one of few contexts of the same mind?  Then d is the
+ * decision whether they are right, and the answer true.
  */
 NEURAL_INLINE bool
-neural_decide_fast(const NeuralState *s, const NeuralImage *image, NeuralDecision *d)
+neural_decide_fast(const NeuralState *s, const NeuralImage *image, bool train, NeuralDecision *d)
 {
-	static const uint8_t order[NEURAL_FAST] = {NEURAL_ORDER20, NEURAL_ORDER12, NEURAL_FIELD,
-											   NEURAL_ORDER6};
-	int guess = s->match[0] != 0 ? neural_byte_at(s, s->match[0] - 1) : -1;
-	uint32_t mask = 0;
-	uint32_t match = 0;
+	const int16_t(*evidence)[256] = image->evidence[STAGE_FAST];
+	uint32_t heard = s->guessing & (NEURAL_FAST | 1u << NEURAL_MATCH_LONG);
+	uint32_t mask;
+	uint32_t match;
 	uint8_t c;
 
-	for (unsigned i = 0; i < NEURAL_FAST; i++)
-	{
-		unsigned context = order[i];
-
-		if (s->levels[context] == 0)
-			continue;
-		if (guess < 0)
-			guess = s->symbols[context][0];
-		else if (guess != s->symbols[context][0])
-			return false;
-		mask |= 1u << i;
-	}
-	if (guess < 0)
+	if (heard == 0 || (s->found & NEURAL_FAST & ~heard) != 0)
 		return false;
-	c = (uint8_t) guess;
-	memset(d->x, 0, sizeof(d->x));
-	memset(d->cell, 0xff, sizeof(d->cell));
-	for (unsigned i = 0; i < NEURAL_FAST; i++)
-		if (s->levels[i] != 0)
-			d->x[i] = neural_evidence(image, d, STAGE_FAST, i,
-									  neural_cell(image, s->symbols[i], s->levels[i], c));
-	if (s->match[0] != 0)
+	c = s->symbol[0][neural_lowest(heard)];
+	if ((heard & ~neural_equal(s->symbol[0], c)) != 0)
+		return false;
+	mask = (heard >> NEURAL_ORDER20 & 3) | (heard >> NEURAL_FIELD & 1) << 2 |
+		   (heard >> NEURAL_ORDER6 & 1) << 3;
+	match = 0;
+	if (heard & 1u << NEURAL_MATCH_LONG)
+		match = s->match_len[0] < 16 ? 1 : s->match_len[0] < 32 ? 2 : 3;
+#ifdef NBMF_NEURAL_AVX2
 	{
-		uint32_t len = s->match_len[0];
+		/* built in registers: many small stores would hold up the wide load */
+		__m128i x0 = _mm_setzero_si128();
+		__m128i x1 = _mm_setzero_si128();
 
-		d->x[NEURAL_MATCH] =
-			neural_evidence(image, d, STAGE_FAST, NEURAL_MATCH, neural_match_bucket(len) * 2 + 1);
-		match = len < 16 ? 1 : len < 32 ? 2 : 3;
+		x0 = _mm_insert_epi16(x0, evidence[NEURAL_MATCH_LONG][s->cell[0][NEURAL_MATCH_LONG]], 0);
+		x0 = _mm_insert_epi16(x0, evidence[NEURAL_ORDER20][s->cell[0][NEURAL_ORDER20]], 2);
+		x0 = _mm_insert_epi16(x0, evidence[NEURAL_ORDER12][s->cell[0][NEURAL_ORDER12]], 3);
+		x0 = _mm_insert_epi16(x0, evidence[NEURAL_ORDER6][s->cell[0][NEURAL_ORDER6]], 7);
+		x1 = _mm_insert_epi16(x1, evidence[NEURAL_FIELD][s->cell[0][NEURAL_FIELD]], 1);
+		x1 = _mm_insert_epi16(x1, evidence[NEURAL_BIAS][0], 7);
+		_mm256_storeu_si256((__m256i *) (void *) d->x, _mm256_set_m128i(x1, x0));
 	}
-	d->x[NEURAL_BIAS] = 256;
+#else
+	memset(d->x, 0, sizeof(d->x));
+	d->x[NEURAL_MATCH_LONG] = evidence[NEURAL_MATCH_LONG][s->cell[0][NEURAL_MATCH_LONG]];
+	d->x[NEURAL_ORDER20] = evidence[NEURAL_ORDER20][s->cell[0][NEURAL_ORDER20]];
+	d->x[NEURAL_ORDER12] = evidence[NEURAL_ORDER12][s->cell[0][NEURAL_ORDER12]];
+	d->x[NEURAL_ORDER6] = evidence[NEURAL_ORDER6][s->cell[0][NEURAL_ORDER6]];
+	d->x[NEURAL_FIELD] = evidence[NEURAL_FIELD][s->cell[0][NEURAL_FIELD]];
+	d->x[NEURAL_BIAS] = evidence[NEURAL_BIAS][0];
+#endif
+	if (train)
+	{
+		memset(d->cell, 0, sizeof(d->cell));
+		d->cell[NEURAL_MATCH_LONG] = s->cell[0][NEURAL_MATCH_LONG];
+		d->cell[NEURAL_ORDER20] = s->cell[0][NEURAL_ORDER20];
+		d->cell[NEURAL_ORDER12] = s->cell[0][NEURAL_ORDER12];
+		d->cell[NEURAL_ORDER6] = s->cell[0][NEURAL_ORDER6];
+		d->cell[NEURAL_FIELD] = s->cell[0][NEURAL_FIELD];
+	}
 	d->weights[0] = image->fast_found[mask + 16 * match];
 	d->weights[1] =
 		image->fast_class[image->class_of[c] * 16 + image->class_of[s->recent[0] & 0xff]];
@@ -571,46 +777,77 @@ neural_decide_fast(const NeuralState *s, const NeuralImage *image, NeuralDecisio
 	return true;
 }
 
-/* Evidence of all contexts for one symbol */
+/*
+ * What all inputs together think of symbol c.
+ */
 NEURAL_INLINE void
-neural_weigh(const NeuralState *s, const NeuralImage *image, unsigned guess, uint32_t order,
+neural_weigh(const NeuralState *s, const NeuralImage *image, unsigned guess, unsigned order,
 			 uint8_t c, NeuralDecision *d)
 {
-	unsigned stage = guess == 0 ? STAGE_FIRST : STAGE_AGAIN;
-	uint32_t agree = 0;
-	uint32_t match = 0;
+	const int16_t(*evidence)[256] = image->evidence[guess == 0 ? STAGE_FIRST : STAGE_AGAIN];
+	const uint32_t contexts = NEURAL_FAST | NEURAL_SLOW;
+	uint32_t agree;
+	uint32_t match;
 
-	memset(d->x, 0, sizeof(d->x));
-	memset(d->cell, 0xff, sizeof(d->cell));
-	for (unsigned i = 0; i < NEURAL_CONTEXTS; i++)
+#ifdef NBMF_NEURAL_AVX2
+	const __m128i symbol = _mm_set1_epi8((char) c);
+	const __m128i low = _mm_set1_epi8(15);
+	__m128i cell = _mm_loadu_si128((const __m128i *) (const void *) s->cell[3]);
+	__m128i x0 = _mm_setzero_si128();
+	__m128i x1 = _mm_setzero_si128();
+
+	for (unsigned k = 3; k-- > 0;)
+		cell = _mm_blendv_epi8(
+			cell, _mm_loadu_si128((const __m128i *) (const void *) s->cell[k]),
+			_mm_cmpeq_epi8(symbol, _mm_loadu_si128((const __m128i *) (const void *) s->symbol[k])));
+	_mm_storeu_si128((__m128i *) (void *) d->cell, cell);
+	agree = (uint32_t) _mm_movemask_epi8(_mm_cmpgt_epi8(_mm_and_si128(_mm_srli_epi16(cell, 4), low),
+														_mm_and_si128(cell, low))) &
+			contexts;
+#define LANE(v, n, i) v = _mm_insert_epi16(v, evidence[i][d->cell[i]], n)
+	LANE(x0, 0, 0);
+	LANE(x0, 1, 1);
+	LANE(x0, 2, 2);
+	LANE(x0, 3, 3);
+	LANE(x0, 4, 4);
+	LANE(x0, 5, 5);
+	LANE(x0, 6, 6);
+	LANE(x0, 7, 7);
+	LANE(x1, 0, 8);
+	LANE(x1, 1, 9);
+	LANE(x1, 2, 10);
+	LANE(x1, 3, 11);
+	LANE(x1, 4, 12);
+	LANE(x1, 5, 13);
+	LANE(x1, 6, 14);
+	LANE(x1, 7, 15);
+#undef LANE
+	_mm256_storeu_si256((__m256i *) (void *) d->x, _mm256_set_m128i(x1, x0));
+#else
+	agree = 0;
+	for (unsigned i = 0; i < NEURAL_INPUTS; i++)
 	{
-		uint32_t cell;
+		uint32_t cell = s->cell[3][i];
 
-		if (s->levels[i] == 0)
-			continue;
-		cell = neural_cell(image, s->symbols[i], s->levels[i], c);
-		d->x[i] = neural_evidence(image, d, stage, i, cell);
-		agree += (cell >> 4) > (cell & 15);
+		for (unsigned k = 3; k-- > 0;)
+			if (s->symbol[k][i] == c)
+				cell = s->cell[k][i];
+		agree |= (uint32_t) (cell >> 4 > (cell & 15)) << i;
+		d->cell[i] = (uint8_t) cell;
+		d->x[i] = evidence[i][cell];
 	}
-	for (unsigned m = 0; m < 2; m++)
+	agree &= contexts;
+#endif
+	agree = neural_ones(agree);
+	match = 0;
+	if (s->found & 1u << NEURAL_MATCH_LONG)
 	{
-		uint8_t other;
-		uint32_t bucket;
+		uint32_t said = d->cell[NEURAL_MATCH_LONG];
 
-		if (s->match[m] == 0)
-			continue;
-		other = neural_byte_at(s, s->match[m] - 1);
-		if (neural_is_excluded(s, other))
-			continue;
-		bucket = neural_match_bucket(s->match_len[m]);
-		d->x[NEURAL_MATCH + m] =
-			neural_evidence(image, d, stage, NEURAL_MATCH + m, bucket * 2 + (other == c));
-		if (m == 0)
-			match = other != c ? 5 : bucket < 8 ? 1 : bucket < 16 ? 2 : bucket < 19 ? 3 : 4;
-		else if (match == 0)
-			match = other == c ? 6 : 7;
+		match = (said & 1) == 0 ? 5 : said < 16 ? 1 : said < 32 ? 2 : said < 38 ? 3 : 4;
 	}
-	d->x[NEURAL_BIAS] = 256;
+	else if (s->found & 1u << NEURAL_MATCH_SHORT)
+		match = d->cell[NEURAL_MATCH_SHORT] & 1 ? 6 : 7;
 	d->weights[0] = image->rank_order[guess][order];
 	d->weights[1] = image->rank_match[guess][match * 8 + (agree > 7 ? 7 : agree)];
 	d->weights[2] =
@@ -621,71 +858,39 @@ neural_weigh(const NeuralState *s, const NeuralImage *image, unsigned guess, uin
 }
 
 /*
- * The best guess among the symbols that contexts and matches name first.  False
- * where nobody names one, or none is likely enough.
+ * The best of the guesses that the inputs have.  False where there is none, or
+ * none that is likely enough.  train: d is complete; otherwise only its symbol
+ * and logit are.
  */
 NEURAL_INLINE bool
-neural_decide(const NeuralState *s, const NeuralImage *image, unsigned guess, NeuralDecision *d)
+neural_decide(const NeuralState *s, const NeuralImage *image, unsigned guess, bool train,
+			  NeuralDecision *d)
 {
-	static const uint8_t priority[NEURAL_CONTEXTS] = {
-		NEURAL_ORDER20, NEURAL_ORDER12, NEURAL_VALUES, NEURAL_ORDER8, NEURAL_WORDS,
-		NEURAL_ORDER6,  NEURAL_ORDER5,  NEURAL_FIELD,  NEURAL_ORDER4, NEURAL_PLACE,
-		NEURAL_ORDER3,  NEURAL_ORDER2,  NEURAL_ORDER1};
-	static const uint8_t orders[9] = {NEURAL_ORDER20, NEURAL_ORDER12, NEURAL_ORDER8,
-									  NEURAL_ORDER6,  NEURAL_ORDER5,  NEURAL_ORDER4,
-									  NEURAL_ORDER3,  NEURAL_ORDER2,  NEURAL_ORDER1};
-	uint8_t candidates[CANDIDATES + 2];
-	unsigned count = 0;
-	uint32_t order = 0;
-	unsigned best = 0;
-	NeuralDecision other[2];
+	uint32_t left = s->guessing;
+	uint32_t orders = s->found & NEURAL_ORDERS;
+	unsigned order = orders != 0 ? neural_lowest(orders) : NEURAL_BIAS;
+	int32_t best = INT32_MIN;
+	uint8_t symbol = 0;
 
-	for (unsigned m = 0; m < 2; m++)
-		if (s->match[m] != 0)
-		{
-			uint8_t c = neural_byte_at(s, s->match[m] - 1);
-
-			if (!neural_is_excluded(s, c) && !(count == 1 && candidates[0] == c))
-				candidates[count++] = c;
-		}
-	for (unsigned i = 0; i < NEURAL_CONTEXTS && count < CANDIDATES; i++)
+	for (unsigned n = 0; left != 0 && n < CANDIDATES; n++)
 	{
-		unsigned context = priority[i];
-		uint32_t levels = s->levels[context];
-		uint8_t c;
-		unsigned k;
+		uint8_t c = s->symbol[0][neural_lowest(left)];
 
-		if ((levels & 0xf) != 0)
-			c = s->symbols[context][0];
-		else if ((levels & 0xf0) != 0)
-			c = s->symbols[context][1];
-		else if ((levels & 0xf00) != 0)
-			c = s->symbols[context][2];
-		else
-			continue;
-		for (k = 0; k < count; k++)
-			if (candidates[k] == c)
-				break;
-		if (k == count)
-			candidates[count++] = c;
+		left &= ~neural_equal(s->symbol[0], c);
+		neural_weigh(s, image, guess, order, c, d);
+		if (d->logit > best)
+		{
+			best = d->logit;
+			symbol = c;
+		}
 	}
-	if (count == 0)
+	if (best == INT32_MIN)
 		return false;
-	for (unsigned i = 0; i < 9; i++)
-		if (s->levels[orders[i]] != 0)
-		{
-			order = 9 - i;
-			break;
-		}
-	neural_weigh(s, image, guess, order, candidates[0], &other[0]);
-	for (unsigned k = 1; k < count; k++)
-	{
-		neural_weigh(s, image, guess, order, candidates[k], &other[1 - best]);
-		if (other[1 - best].logit > other[best].logit)
-			best = 1 - best;
-	}
-	*d = other[best];
-	return guess == 0 || d->logit >= AGAIN_LOGIT;
+	if (train)
+		neural_weigh(s, image, guess, order, symbol, d);
+	d->symbol = symbol;
+	d->logit = best;
+	return guess == 0 || best >= AGAIN_LOGIT;
 }
 
 /* ----- the escape: a byte that nobody guessed, bit by bit ----- */
@@ -714,17 +919,40 @@ neural_escape_half(uint64_t hash, uint32_t high)
 	return neural_mix(hash, high + 1);
 }
 
-/* Line of an escape context, or NULL */
+/* Line of an escape context; all zeros where there is none */
 NEURAL_INLINE const int8_t *
 neural_escape_line(const NeuralImage *image, uint64_t hash)
 {
+	static const int8_t none[NEURAL_ESCAPE_LINE] = {0};
 	const int8_t *line = neural_escape_bucket(image, hash);
 	uint8_t check = neural_escape_check(hash);
 
 	for (unsigned i = 0; i < NEURAL_ESCAPE_WAYS; i++, line += NEURAL_ESCAPE_LINE)
 		if ((uint8_t) line[0] == check)
 			return line;
-	return NULL;
+	return none;
+}
+
+/* The logit of the next bit being 1, from a node of each line */
+NEURAL_INLINE int32_t
+neural_escape_logit(const NeuralImage *image, const int8_t *const *line, uint32_t at, uint32_t node,
+					int16_t *x)
+{
+#ifdef NBMF_NEURAL_AVX2
+	__m128i low = _mm_setr_epi16(line[0][at], line[1][at], line[2][at], line[3][at], line[4][at],
+								 line[5][at], line[6][at], line[7][at]);
+	__m128i high = _mm_setr_epi16(0, 0, 0, 0, 0, 0, 0, 256);
+
+	_Static_assert(NEURAL_ESCAPE_CONTEXTS == 8, "the lower half of a vector");
+	_mm256_storeu_si256((__m256i *) (void *) x,
+						_mm256_set_m128i(high, _mm_mullo_epi16(low, _mm_set1_epi16(ESCAPE_STEP))));
+#else
+	memset(x, 0, NEURAL_INPUTS * sizeof(*x));
+	for (unsigned i = 0; i < NEURAL_ESCAPE_CONTEXTS; i++)
+		x[i] = (int16_t) (line[i][at] * ESCAPE_STEP);
+	x[NEURAL_BIAS] = 256;
+#endif
+	return neural_shift(neural_dot1(x, image->escape_weights[node]), ESCAPE_WEIGHT_SHIFT);
 }
 
 #endif /* NBMF_NEURAL_CORE_H */

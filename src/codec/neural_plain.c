@@ -3,6 +3,7 @@
  *		The neural coder in plain C, for every machine.
  */
 #include "codec/neural_code.h"
+#include "codec/neural_learn.h"
 
 NbmfStatus
 nbmf_neural_encode_plain(NeuralState *s, const NeuralImage *image, const uint8_t *content,
@@ -18,4 +19,10 @@ nbmf_neural_decode_plain(NeuralState *s, const NeuralImage *image, const uint8_t
 						 size_t *len)
 {
 	return decode_document(s, image, payload, payload_len, bounded, content, cap, len);
+}
+
+void
+nbmf_neural_learn_plain(struct NeuralTrainer *t, const uint8_t *content, size_t len)
+{
+	learn_document(t, content, len);
 }

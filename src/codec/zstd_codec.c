@@ -381,7 +381,8 @@ nbmf_zstd_decode(NbmfWorkspace *ws, NbmfCodec codec, const NbmfDict *dict, const
 }
 
 /*
- * Give back a compression context that one long document or high level has
+ * Give back a compression context, or room to try the neural codec, that one
+ * long document or high level has
  * blown up beyond limit bytes; it is created again when next needed.
  */
 void
@@ -392,6 +393,12 @@ nbmf_workspace_trim(NbmfWorkspace *ws, size_t limit)
 		ZSTD_freeCCtx(ws->cctx);
 		ws->cctx = NULL;
 	}
+	if (ws->neural_room > limit)
+	{
+		free(ws->neural);
+		ws->neural = NULL;
+		ws->neural_room = 0;
+	}
 }
 
 void
@@ -400,5 +407,6 @@ nbmf_workspace_free(NbmfWorkspace *ws)
 	ZSTD_freeCCtx(ws->cctx);
 	ZSTD_freeDCtx(ws->dctx);
 	free(ws->block);
+	free(ws->neural);
 	memset(ws, 0, sizeof(*ws));
 }

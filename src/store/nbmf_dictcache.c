@@ -106,6 +106,16 @@ check_relation(void)
 }
 
 /*
+ * nbmf.object, to which everything that is cached belongs.
+ */
+Oid
+nbmf_cache_relation(void)
+{
+	check_relation();
+	return cache_relation;
+}
+
+/*
  * Account for what libzstd has allocated since, and free what was used longest
  * ago.  The entry itself stays, however large it is.
  */
@@ -323,4 +333,5 @@ nbmf_store_init(void)
 							&nbmf_dictionary_cache, 16 * 1024, 0, MAX_KILOBYTES, PGC_USERSET,
 							GUC_UNIT_KB, NULL, NULL, NULL);
 	nbmf_shared_cache_init();
+	nbmf_model_cache_init();
 }

@@ -14,11 +14,11 @@
 #include "compat.h"
 
 /* Objects that values of one kind are encoded with; 0: none */
-typedef struct NbmfObjects
+typedef struct NbmfObjectIds
 {
 	uint32 dictionary;
 	uint32 model;
-} NbmfObjects;
+} NbmfObjectIds;
 
 /* nbmf_object.c */
 extern Oid nbmf_object_relation(void);
@@ -27,6 +27,9 @@ extern bool nbmf_object_read(uint32 id, bytea **payload);
 /* nbmf_dictcache.c */
 extern const NbmfDict *nbmf_dict_for_decode(uint32 id);
 extern const NbmfDict *nbmf_dict_for_encode(uint32 id, int level);
+
+/* nbmf_modelcache.c */
+extern const NbmfModel *nbmf_model_for(uint32 id);
 
 extern void nbmf_store_init(void);
 

@@ -14,10 +14,11 @@
 typedef enum NbmfObjectUse
 {
 	NBMF_USE_DECODE,
-	NBMF_USE_ENCODE
+	NBMF_USE_ENCODE,
+	NBMF_USE_MODEL /* encoding and decoding alike */
 } NbmfObjectUse;
 
-#define NBMF_OBJECT_USES (NBMF_USE_ENCODE + 1)
+#define NBMF_OBJECT_USES (NBMF_USE_MODEL + 1)
 
 /* Hashed and compared as bytes: no padding */
 typedef struct NbmfSharedKey
@@ -51,6 +52,10 @@ typedef struct NbmfCacheReport
 	uint64 evictions;
 } NbmfCacheReport;
 
+/* nbmf_dictcache.c */
+extern Oid nbmf_cache_relation(void);
+
+/* nbmf_sharedcache.c */
 extern bool nbmf_shared_cache_is_on(void);
 extern const void *nbmf_shared_lookup(const NbmfSharedKey *key);
 extern bool nbmf_shared_allocate(Size size, NbmfSharedRoom *room);
@@ -60,5 +65,8 @@ extern const void *nbmf_shared_insert(const NbmfSharedKey *key, NbmfSharedRoom *
 extern void nbmf_shared_unpin_all(void);
 extern void nbmf_shared_cache_report(NbmfCacheReport *report);
 extern void nbmf_shared_cache_init(void);
+
+/* nbmf_modelcache.c */
+extern void nbmf_model_cache_init(void);
 
 #endif /* NBMF_STORE_CACHE_H */

@@ -19,6 +19,7 @@
 
 #include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/relation.h"
 #include "access/stratnum.h"
 #include "access/table.h"
 #include "catalog/indexing.h"
@@ -174,8 +175,11 @@ nbmf_body_column(Relation rel, const char *name)
 Relation
 nbmf_open_owned(Oid relid, LOCKMODE lock)
 {
-	Relation rel = table_open(relid, lock);
+	Relation rel = try_relation_open(relid, lock);
 
+	if (rel == NULL)
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
+						errmsg("relation with OID %u does not exist", relid)));
 	if (rel->rd_rel->relkind != RELKIND_RELATION &&
 		rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
 		ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),

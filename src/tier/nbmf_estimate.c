@@ -215,6 +215,43 @@ elapsed(instr_time start)
 	return INSTR_TIME_GET_DOUBLE(now);
 }
 
+/*
+ * Add the rung of a learned model, beside the dictionary or (NULL) none.
+ */
+static void
+add_neural(ReturnSetInfo *rsinfo, const Survey *survey, const NbmfDocuments *documents,
+		   bytea *dictionary)
+{
+	bytea *model = nbmf_documents_learn_model(documents, survey->raw_bytes);
+	NbmfDict dict = {.id = NBMF_OBJECT_MAX};
+	double fixed;
+	NbmfModelJudgement judgement;
+
+	if (model == NULL)
+		return;
+	fixed = VARSIZE_ANY_EXHDR(model);
+	PG_TRY();
+	{
+		if (dictionary != NULL)
+		{
+			dict.bytes = VARDATA_ANY(dictionary);
+			dict.len = VARSIZE_ANY_EXHDR(dictionary);
+			fixed += (double) dict.len;
+			if (nbmf_dict_prepare_encode(&dict, L2_LEVEL) != NBMF_OK)
+				nbmf_report_damage(NBMF_ERR_MEMORY, NULL);
+		}
+		nbmf_documents_judge_model(documents, L2_LEVEL, dictionary != NULL ? &dict : NULL, model,
+								   &judgement);
+	}
+	PG_FINALLY();
+	{
+		nbmf_dict_free(&dict);
+	}
+	PG_END_TRY();
+	add_rung(rsinfo, "neural", survey, judgement.with, judgement.squares, judgement.count, fixed,
+			 judgement.seconds, "UPDATE nbmf.class SET codec = 'neural' WHERE name = 'general'");
+}
+
 Datum
 nbmf_estimate(PG_FUNCTION_ARGS)
 {
@@ -303,6 +340,7 @@ nbmf_estimate(PG_FUNCTION_ARGS)
 			add_rung(rsinfo, "tightened", &survey, sum, squares, judges, len, elapsed(start),
 					 psprintf("CALL nbmf.maintain(%s)", quote_literal_cstr(table)));
 		}
+		add_neural(rsinfo, &survey, &documents, payload);
 	}
 	relation_close(rel, AccessShareLock);
 	return (Datum) 0;

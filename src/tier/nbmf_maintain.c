@@ -257,7 +257,7 @@ tighten(Step *step, const NbmfAttachment *attachment, HeapTuple row, TupleDesc t
 {
 	bool tried = nbmf_row_precedes(row, step->pass.tried_before);
 	const NbmfClass *class;
-	NbmfObjects objects;
+	NbmfObjectIds objects;
 	NbmfTier tier = NBMF_TIER_L2;
 	NbmfFrame frame;
 	Size frame_len;
@@ -480,6 +480,8 @@ train(Step *step)
 		nbmf_require_all_rows(rel, "nbmf.maintain()");
 		nbmf_train_column(rel, &attachment);
 	}
+	step->pass.phase = NBMF_PHASE_IDLE;
+	nbmf_pass_write(&step->pass);
 	relation_close(rel, NoLock);
 }
 
@@ -539,15 +541,16 @@ begin_pass(Step *step)
 }
 
 /*
- * The pass has seen all of its blocks.  What it could not do keeps the horizon
- * where it was, so that the next pass comes back to it.
+ * The pass has seen all of its blocks.  Rows that were locked keep the horizon
+ * where it was, so that the next pass comes back to them; damaged ones do not:
+ * nothing will come of them.
  */
 static void
 end_pass(Step *step)
 {
 	NbmfPass *pass = &step->pass;
 
-	if (pass->totals.skipped == 0 && pass->totals.damaged == 0)
+	if (pass->totals.skipped == 0)
 	{
 		pass->tried_before = pass->pass_before;
 		pass->tried_at = pass->started_at;

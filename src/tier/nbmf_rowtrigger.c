@@ -67,7 +67,7 @@ nbmf_class_of_row(const NbmfAttachment *attachment, HeapTuple row, TupleDesc tup
 /*
  * The objects that new values of a row use.
  */
-NbmfObjects
+NbmfObjectIds
 nbmf_objects_of_row(const NbmfAttachment *attachment, HeapTuple row, TupleDesc tupdesc,
 					const NbmfClass *class)
 {
@@ -86,7 +86,7 @@ nbmf_objects_of_row(const NbmfAttachment *attachment, HeapTuple row, TupleDesc t
 		case NBMF_SHARE_NONE:
 			break;
 	}
-	return (NbmfObjects){0, 0};
+	return (NbmfObjectIds){0, 0};
 }
 
 Datum
@@ -102,7 +102,7 @@ nbmf_encode_row(PG_FUNCTION_ARGS)
 	Nbmf *encoded;
 	char *content;
 	const NbmfClass *class;
-	NbmfObjects objects = {0, 0};
+	NbmfObjectIds objects = {0, 0};
 	bool deferred = false;
 	int level = 0;
 	int column;
@@ -128,8 +128,13 @@ nbmf_encode_row(PG_FUNCTION_ARGS)
 	if (class != NULL)
 	{
 		level = class->l1_level;
-		objects.dictionary = nbmf_objects_of_row(&attachment, row, tupdesc, class).dictionary;
+		objects = nbmf_objects_of_row(&attachment, row, tupdesc, class);
 	}
+
+	/* maintenance has been here: what it makes is not undone */
+	if (objects.model != 0 && frame.object == objects.model)
+		return PointerGetDatum(row);
+	objects.model = 0;
 	if (frame.object == 0)
 		deferred = nbmf_defer_take(&frame, objects.dictionary != 0);
 	if (frame.object == objects.dictionary && !deferred)
@@ -143,7 +148,7 @@ nbmf_encode_row(PG_FUNCTION_ARGS)
 	if (deferred && objects.dictionary != 0 && VARSIZE_ANY_EXHDR(encoded) > frame.raw_len / 2)
 	{
 		Nbmf *plain = nbmf_value_encode(frame.kind, NBMF_TIER_L1, content, frame.raw_len, 0,
-										(NbmfObjects){0, 0});
+										(NbmfObjectIds){0, 0});
 
 		if (VARSIZE_ANY_EXHDR(plain) < VARSIZE_ANY_EXHDR(encoded))
 			encoded = plain;

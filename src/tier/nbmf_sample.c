@@ -13,14 +13,22 @@
 #include "catalog/pg_inherits.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
+#include "portability/instr_time.h"
 #include "utils/fmgrprotos.h"
 #include "utils/syscache.h"
 
 #include "tier/tier.h"
 #include "type/type.h"
 
-/* A new dictionary replaces one in use if it saves this much more */
+/* A new dictionary or model replaces one in use if it saves this much more */
 #define REPLACE_GAIN 0.02
+
+/* Content that a model learns from, and content that one is judged on, about */
+#define MODEL_BYTES ((Size) 4 * 1024 * 1024)
+#define JUDGE_BYTES (1024.0 * 1024)
+
+/* A slot of a model takes about two bytes, stored */
+#define BYTES_PER_SLOT 64
 
 /*
  * What is tried: measured on chat, logs, records and notes, d = 6 was never
@@ -64,27 +72,54 @@ nbmf_documents_add(NbmfDocuments *documents, const char *content, Size len)
 }
 
 /*
- * What the judging half takes in frames of a level, with a dictionary or (NULL)
- * without: the sum in bytes, and the sum of squares if squares is not NULL.
+ * Documents of the judging half that a model, which is slow, is judged on:
+ * JUDGE_BYTES of them.
  */
-double
-nbmf_documents_cost(const NbmfDocuments *documents, int level, const NbmfDict *dict,
-					double *squares)
+static NbmfSample
+judges_of_model(const NbmfDocuments *documents, double *raw_bytes)
 {
-	NbmfSample judge = {(const uint8 *) documents->half[1].data, documents->sizes[1],
-						documents->count[1]};
-	NbmfEncodeParams params = {.kind = NBMF_KIND_TEXT, .level = level, .dict = dict};
+	NbmfSample judges = {(const uint8 *) documents->half[1].data, documents->sizes[1], 0};
+
+	*raw_bytes = 0;
+	while (judges.count < documents->count[1] && *raw_bytes < JUDGE_BYTES)
+		*raw_bytes += (double) documents->sizes[1][judges.count++];
+	return judges;
+}
+
+/*
+ * What documents take in frames of a level, with a dictionary and a model or
+ * (NULL) without: the sum in bytes, and the sum of squares if squares is not NULL.
+ */
+static double
+sample_cost(const NbmfSample *sample, int level, const NbmfDict *dict, const NbmfModel *model,
+			double *squares)
+{
+	NbmfEncodeParams params = {
+		.kind = NBMF_KIND_TEXT, .tier = NBMF_TIER_L1, .level = level, .dict = dict, .model = model};
 	NbmfWorkspace ws = {0};
 	uint64_t bytes;
 	double ignored;
 	NbmfStatus status =
-		nbmf_sample_cost(&ws, &params, &judge, &bytes, squares != NULL ? squares : &ignored);
+		nbmf_sample_cost(&ws, &params, sample, &bytes, squares != NULL ? squares : &ignored);
 
 	nbmf_workspace_free(&ws);
 	if (status != NBMF_OK)
 		nbmf_report_damage(status, NULL);
 	CHECK_FOR_INTERRUPTS();
 	return (double) bytes;
+}
+
+/*
+ * What the judging half takes with a dictionary or (NULL) without.
+ */
+double
+nbmf_documents_cost(const NbmfDocuments *documents, int level, const NbmfDict *dict,
+					double *squares)
+{
+	NbmfSample judges = {(const uint8 *) documents->half[1].data, documents->sizes[1],
+						 documents->count[1]};
+
+	return sample_cost(&judges, level, dict, NULL, squares);
 }
 
 /*
@@ -169,6 +204,118 @@ nbmf_documents_train(const NbmfDocuments *documents, int level, double weight, u
 		}
 	}
 	return best;
+}
+
+/*
+ * A model learned from the training half, palloc'd; NULL if there is too little
+ * to learn from.  Of table_bytes of content a model saves some part, and it must
+ * save its own size first: a small table gets a small model, of the contexts that
+ * are seen most.
+ */
+bytea *
+nbmf_documents_learn_model(const NbmfDocuments *documents, double table_bytes)
+{
+	NbmfSample train = {(const uint8 *) documents->half[0].data, documents->sizes[0], 0};
+	NbmfModelParams params = {.slots = (size_t) Min(Max(table_bytes / BYTES_PER_SLOT, 1024), 1e6),
+							  .interrupted = nbmf_serve_interrupts};
+	Size bytes = 0;
+	void *stored;
+	size_t len;
+	NbmfStatus status;
+	bytea *result = NULL;
+
+	while (train.count < documents->count[0] && bytes < MODEL_BYTES)
+		bytes += documents->sizes[0][train.count++];
+	status = nbmf_model_train(&train, &params, &stored, &len);
+	if (status == NBMF_ERR_INTERRUPTED)
+		nbmf_throw_interrupt();
+	if (status == NBMF_ERR_CONTENT)
+		return NULL;
+	if (status != NBMF_OK)
+		nbmf_report_damage(status, NULL);
+	result = palloc_extended(VARHDRSZ + len, MCXT_ALLOC_NO_OOM);
+	if (result != NULL)
+	{
+		SET_VARSIZE(result, VARHDRSZ + len);
+		memcpy(VARDATA(result), stored, len);
+	}
+	free(stored);
+	if (result == NULL)
+		nbmf_report_damage(NBMF_ERR_MEMORY, NULL);
+	return result;
+}
+
+/*
+ * What some of the judging half takes with a model and a dictionary (NULL:
+ * none), and without the model; both may be smaller for the other.
+ */
+void
+nbmf_documents_judge_model(const NbmfDocuments *documents, int level, const NbmfDict *dict,
+						   bytea *payload, NbmfModelJudgement *judgement)
+{
+	NbmfSample judges = judges_of_model(documents, &judgement->raw_bytes);
+	NbmfModel model = {.id = NBMF_OBJECT_MAX};
+	instr_time start;
+	instr_time now;
+	size_t size;
+	NbmfStatus status = nbmf_model_memory(VARDATA_ANY(payload), VARSIZE_ANY_EXHDR(payload), &size);
+	void *room;
+
+	if (status != NBMF_OK)
+		nbmf_report_damage(status, NULL);
+	room = MemoryContextAllocHuge(CurrentMemoryContext, size + 64);
+	model.image = (void *) TYPEALIGN(64, room);
+	status = nbmf_model_load(VARDATA_ANY(payload), VARSIZE_ANY_EXHDR(payload),
+							 unconstify(void *, model.image), size);
+	if (status != NBMF_OK)
+		nbmf_report_damage(status, NULL);
+	judgement->count = (double) judges.count;
+	judgement->without = sample_cost(&judges, level, dict, NULL, NULL);
+	INSTR_TIME_SET_CURRENT(start);
+	judgement->with = sample_cost(&judges, level, dict, &model, &judgement->squares);
+	INSTR_TIME_SET_CURRENT(now);
+	INSTR_TIME_SUBTRACT(now, start);
+	judgement->seconds = INSTR_TIME_GET_DOUBLE(now);
+	pfree(room);
+}
+
+/*
+ * Best model for the documents beside the object dictionary (0: none), palloc'd;
+ * NULL if there is too little to learn from, or it does not pay.  weight is how
+ * often what it saves is saved: content of the table by content that judges; the
+ * model is there once.  current is the model in use, 0 for none.
+ */
+bytea *
+nbmf_documents_train_model(const NbmfDocuments *documents, int level, double table_bytes,
+						   NbmfObjectIds current, double *ratio)
+{
+	const NbmfDict *dict = NULL;
+	bytea *payload = nbmf_documents_learn_model(documents, table_bytes);
+	NbmfModelJudgement judgement;
+	double weight;
+	double least;
+
+	if (payload == NULL)
+		return NULL;
+	if (current.dictionary != 0)
+		dict = nbmf_dict_for_encode(current.dictionary, level);
+	nbmf_documents_judge_model(documents, level, dict, payload, &judgement);
+	weight = table_bytes / Max(judgement.raw_bytes, 1);
+	least = judgement.without * weight;
+	if (current.model != 0)
+	{
+		const NbmfModel *in_use = nbmf_model_for(current.model);
+		NbmfSample judges = judges_of_model(documents, &judgement.raw_bytes);
+
+		if (in_use != NULL)
+			least = Min(least, sample_cost(&judges, level, dict, in_use, NULL) * weight *
+								   (1 - REPLACE_GAIN));
+	}
+	*ratio = judgement.raw_bytes / Max(judgement.with, 1);
+	if (judgement.with * weight + VARSIZE_ANY_EXHDR(payload) < least)
+		return payload;
+	pfree(payload);
+	return NULL;
 }
 
 /*

@@ -62,7 +62,7 @@ typedef struct AttachmentEntry
 typedef struct ScopeEntry
 {
 	char scope[NBMF_SCOPE_LEN]; /* key */
-	NbmfObjects objects;
+	NbmfObjectIds objects;
 	double ratio; /* the dictionary's when it was trained */
 } ScopeEntry;
 
@@ -244,7 +244,7 @@ load_scopes(AttachmentEntry *entry)
 		kind = TextDatumGetCString(heap_getattr(tuple, Anum_object_kind, tupdesc, &isnull));
 		current = hash_search(entry->scopes, scope, HASH_ENTER, &found);
 		if (!found)
-			current->objects = (NbmfObjects){0, 0};
+			current->objects = (NbmfObjectIds){0, 0};
 		if (strcmp(kind, "model") == 0)
 			current->objects.model = Max(current->objects.model, object);
 		else if (object > current->objects.dictionary)
@@ -329,7 +329,7 @@ nbmf_attachment_class(int32 attachment)
  * Objects for new values of a class and tenant in a column (tenant NULL: of all
  * tenants).
  */
-NbmfObjects
+NbmfObjectIds
 nbmf_current_objects(int32 attachment, const char *class_name, const char *tenant)
 {
 	AttachmentEntry *entry = lookup_attachment(attachment);
@@ -343,7 +343,7 @@ nbmf_current_objects(int32 attachment, const char *class_name, const char *tenan
 		nbmf_make_scope(scope, class_name, tenant);
 		current = hash_search(entry->scopes, scope, HASH_FIND, NULL);
 	}
-	return current != NULL ? current->objects : (NbmfObjects){0, 0};
+	return current != NULL ? current->objects : (NbmfObjectIds){0, 0};
 }
 
 /*

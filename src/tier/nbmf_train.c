@@ -148,7 +148,11 @@ sample_row(const NbmfAttachment *attachment, HTAB *parts, MemoryContext part_con
 	part = find_part(parts, class, tenant);
 	MemoryContextSwitchTo(old);
 	if (counting)
+	{
+		if (!frame.complete)
+			nbmf_value_whole_frame(datum, &frame);
 		part->seen_bytes += frame.raw_len;
+	}
 	else if (pg_prng_double(&pg_global_prng_state) * (double) part->seen_bytes <= PART_BYTES)
 	{
 		char *content = nbmf_value_decode(DatumGetNbmfPP(datum), 0, &frame);
@@ -241,54 +245,97 @@ mint_object(int32 attachment, const Part *part, const char *kind, bool edge_only
 }
 
 /*
- * Train one part, and say what came of it.
+ * What a notice calls a part: column, class and tenant.
+ */
+static const char *
+part_name(Relation rel, const char *column, const Part *part)
+{
+	return psprintf("\"%s\".\"%s\", class \"%s\"%s", RelationGetRelationName(rel), column,
+					NameStr(part->class_name),
+					part->tenant != NULL ? psprintf(", tenant \"%s\"", part->tenant) : "");
+}
+
+/*
+ * Train a dictionary for one part, and say what came of it.  Returns the one
+ * for new values, 0 if there is none.
+ */
+static uint32
+train_dictionary(const char *name, int32 attachment, const Part *part, const NbmfClass *class,
+				 double table_bytes)
+{
+	uint32 current =
+		nbmf_current_objects(attachment, NameStr(part->class_name), part->tenant).dictionary;
+	double ratio = 0;
+	bytea *payload =
+		nbmf_documents_train(&part->documents, class->l1_level,
+							 table_bytes / part->documents.half[1].len, current, &ratio);
+	uint32 id;
+
+	if (payload == NULL)
+	{
+		ereport(NOTICE, (errmsg("%s: no new dictionary would pay", name)));
+		return current;
+	}
+	id = mint_object(attachment, part, "dictionary", class->edge_only, payload, ratio);
+	ereport(NOTICE, (errmsg("%s: dictionary %u of %d bytes, ratio %.2f", name, id,
+							(int) (VARSIZE(payload) - VARHDRSZ), ratio)));
+	return id;
+}
+
+/*
+ * Train a model for one part, whose new values have that dictionary, and say
+ * what came of it.
+ */
+static void
+train_model(const char *name, int32 attachment, const Part *part, const NbmfClass *class,
+			uint32 dictionary, double table_bytes)
+{
+	NbmfObjectIds current =
+		nbmf_current_objects(attachment, NameStr(part->class_name), part->tenant);
+	double ratio = 0;
+	bytea *payload;
+	uint32 id;
+
+	current.dictionary = dictionary;
+	payload =
+		nbmf_documents_train_model(&part->documents, class->l2_level, table_bytes, current, &ratio);
+	if (payload == NULL)
+	{
+		ereport(NOTICE, (errmsg("%s: no new model would pay", name)));
+		return;
+	}
+	id = mint_object(attachment, part, "model", class->edge_only, payload, ratio);
+	ereport(NOTICE, (errmsg("%s: model %u of %d bytes, ratio %.2f", name, id,
+							(int) (VARSIZE(payload) - VARHDRSZ), ratio)));
+}
+
+/*
+ * Train one part; share is the part of the table that the sample is.
  */
 static void
 finish_part(Relation rel, const char *column, int32 attachment, const Part *part, double share)
 {
-	const NbmfClass *class = nbmf_class_lookup(NameStr(part->class_name));
-	const char *whose = part->tenant != NULL ? psprintf(", tenant \"%s\"", part->tenant) : "";
-	uint32 current;
-	bool edge_only;
-	int level;
-	const NbmfDocuments *documents = &part->documents;
-	size_t count = documents->count[0] + documents->count[1];
-	Size bytes = documents->half[0].len + documents->half[1].len;
-	bytea *payload;
-	double ratio = 0;
+	const NbmfClass *found = nbmf_class_lookup(NameStr(part->class_name));
+	const char *name = part_name(rel, column, part);
+	size_t count = part->documents.count[0] + part->documents.count[1];
+	Size bytes = part->documents.half[0].len + part->documents.half[1].len;
+	double table_bytes = (double) part->seen_bytes / share;
+	NbmfClass class;
+	uint32 dictionary;
 
 	/* dropped since the sample was read */
-	if (class == NULL)
+	if (found == NULL)
 		return;
-	level = class->l1_level;
-	edge_only = class->edge_only;
-	current = nbmf_current_objects(attachment, NameStr(part->class_name), part->tenant).dictionary;
+	class = *found;
 	if (count < PART_MIN_DOCUMENTS || bytes < PART_MIN_BYTES)
 	{
-		ereport(NOTICE,
-				(errmsg("\"%s\".\"%s\", class \"%s\"%s: too little to learn from",
-						RelationGetRelationName(rel), column, NameStr(part->class_name), whose),
-				 errdetail("%zu documents with %zu bytes.", count, bytes)));
+		ereport(NOTICE, (errmsg("%s: too little to learn from", name),
+						 errdetail("%zu documents with %zu bytes.", count, bytes)));
 		return;
 	}
-
-	/* of the table the sample is a share, of that the part a share, half judges */
-	payload = nbmf_documents_train(documents, level,
-								   (double) part->seen_bytes / share / documents->half[1].len,
-								   current, &ratio);
-	if (payload == NULL)
-		ereport(NOTICE,
-				(errmsg("\"%s\".\"%s\", class \"%s\"%s: no new dictionary would pay",
-						RelationGetRelationName(rel), column, NameStr(part->class_name), whose)));
-	else
-	{
-		uint32 id = mint_object(attachment, part, "dictionary", edge_only, payload, ratio);
-
-		ereport(NOTICE,
-				(errmsg("\"%s\".\"%s\", class \"%s\"%s: dictionary %u of %d bytes, ratio %.2f",
-						RelationGetRelationName(rel), column, NameStr(part->class_name), whose, id,
-						(int) (VARSIZE(payload) - VARHDRSZ), ratio)));
-	}
+	dictionary = train_dictionary(name, attachment, part, &class, table_bytes);
+	if (class.neural || class.has_l3)
+		train_model(name, attachment, part, &class, dictionary, table_bytes);
 }
 
 /*

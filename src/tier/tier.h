@@ -88,6 +88,24 @@ extern double nbmf_documents_cost_with(const NbmfDocuments *documents, int level
 extern bytea *nbmf_documents_train(const NbmfDocuments *documents, int level, double weight,
 								   uint32 current, double *ratio);
 
+/* What a model does for documents that it was not learned from */
+typedef struct NbmfModelJudgement
+{
+	double count;
+	double raw_bytes;
+	double without; /* bytes of their frames without the model */
+	double with;
+	double squares; /* of those, their sum */
+	double seconds; /* of encoding and checking them with it */
+} NbmfModelJudgement;
+
+extern bytea *nbmf_documents_learn_model(const NbmfDocuments *documents, double table_bytes);
+extern void nbmf_documents_judge_model(const NbmfDocuments *documents, int level,
+									   const NbmfDict *dict, bytea *payload,
+									   NbmfModelJudgement *judgement);
+extern bytea *nbmf_documents_train_model(const NbmfDocuments *documents, int level,
+										 double table_bytes, NbmfObjectIds current, double *ratio);
+
 extern void nbmf_table_extent(Oid relid, double *bytes, double *rows);
 
 /*
@@ -169,8 +187,8 @@ extern const NbmfClass *nbmf_class_of_row(const NbmfAttachment *attachment, Heap
 										  TupleDesc tupdesc);
 extern Datum nbmf_encode_row(PG_FUNCTION_ARGS);
 
-extern NbmfObjects nbmf_objects_of_row(const NbmfAttachment *attachment, HeapTuple row,
-									   TupleDesc tupdesc, const NbmfClass *class);
+extern NbmfObjectIds nbmf_objects_of_row(const NbmfAttachment *attachment, HeapTuple row,
+										 TupleDesc tupdesc, const NbmfClass *class);
 
 /* nbmf_maintain.c */
 extern void nbmf_tier_init(void);
@@ -179,8 +197,8 @@ extern void nbmf_tier_init(void);
 extern const NbmfClass *nbmf_class_lookup(const char *name);
 extern bool nbmf_attachment_is_known(const NbmfAttachment *attachment);
 extern char *nbmf_attachment_class(int32 attachment);
-extern NbmfObjects nbmf_current_objects(int32 attachment, const char *class_name,
-										const char *tenant);
+extern NbmfObjectIds nbmf_current_objects(int32 attachment, const char *class_name,
+										  const char *tenant);
 extern void nbmf_make_scope(char scope[NBMF_SCOPE_LEN], const char *class_name, const char *tenant);
 extern bool nbmf_any_class_ages(void);
 extern bool nbmf_any_current_dictionary(int32 attachment, bool (*test)(uint32, double, void *),

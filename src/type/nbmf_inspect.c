@@ -43,6 +43,8 @@ nbmf_info(PG_FUNCTION_ARGS)
 	status = nbmf_value_parse(datum, &frame, &frame_len);
 	if (status != NBMF_OK)
 		nbmf_report_damage(status, &frame);
+	if (!frame.complete)
+		nbmf_value_whole_frame(datum, &frame);
 	stored = nbmf_stored_size(frame_len);
 
 	values[i++] = CStringGetTextDatum(nbmf_kind_name(frame.kind));

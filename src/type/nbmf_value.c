@@ -108,6 +108,7 @@ stats_codec(const NbmfFrame *frame)
 			return NBMF_STATS_DICTIONARY;
 		case NBMF_CODEC_NEURAL:
 		case NBMF_CODEC_NEURAL_BASE:
+		case NBMF_CODEC_NEURAL_LONG:
 			return NBMF_STATS_NEURAL;
 		default:
 			return NBMF_STATS_PLAIN;
@@ -118,11 +119,12 @@ stats_codec(const NbmfFrame *frame)
 static ErrorData *interrupt_error = NULL;
 
 /*
- * Serve what interrupts there are, between two steps of an encoding.  An error
- * is kept, to be thrown when the core has returned; true says so.
+ * Serve what interrupts there are, between two steps of the core.  An error is
+ * kept, to be thrown by nbmf_throw_interrupt when the core has returned; true
+ * says so.
  */
-static bool
-serve_interrupts(void)
+bool
+nbmf_serve_interrupts(void)
 {
 	MemoryContext context = CurrentMemoryContext;
 	volatile bool stop = false;
@@ -144,27 +146,41 @@ serve_interrupts(void)
 	return stop;
 }
 
+void
+nbmf_throw_interrupt(void)
+{
+	ErrorData *error = interrupt_error;
+
+	interrupt_error = NULL;
+	ReThrowError(error);
+}
+
 /*
  * Decode a frame that was just made, and raise an error if it does not give
  * the content back: a fault in this library or in libzstd, which must not
  * reach a table.
  */
 static void
-check_encoding(const char *made, Size made_len, const NbmfDict *dict, const char *content, Size len)
+check_encoding(const char *made, Size made_len, const NbmfEncodeParams *params, const char *content,
+			   Size len)
 {
+	NbmfObjects objects = {.dict = params->dict, .model = params->model};
 	NbmfFrame frame;
 	NbmfStatus status;
-	char *decoded;
+	char *decoded = NULL;
 
 	status = nbmf_frame_parse(made, made_len, made_len, &frame);
-	decoded = palloc(Max(len, 1));
 	if (status == NBMF_OK)
-		status = nbmf_decode(&workspace, frame.object != 0 ? dict : NULL, made, made_len, decoded,
-							 len, &frame);
+	{
+		decoded = palloc(Max(frame.raw_len, 1));
+		if (!nbmf_codec_has_dict(frame.codec))
+			objects.dict = NULL;
+		status = nbmf_decode(&workspace, &objects, made, made_len, decoded, frame.raw_len, &frame);
+	}
 	if (status != NBMF_OK || frame.raw_len != len || memcmp(decoded, content, len) != 0)
 		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR),
 						errmsg("nbmf value does not decode to what was encoded"),
-						errdetail("Dictionary %u; %s", dict->id, nbmf_status_text(status))));
+						errdetail("Object %u; %s", frame.object, nbmf_status_text(status))));
 	pfree(decoded);
 }
 
@@ -195,7 +211,7 @@ content_limit(NbmfKind kind)
 Nbmf *
 nbmf_value_make(NbmfKind kind, const char *content, Size len, int level)
 {
-	return nbmf_value_encode(kind, NBMF_TIER_L1, content, len, level, (NbmfObjects){0, 0});
+	return nbmf_value_encode(kind, NBMF_TIER_L1, content, len, level, (NbmfObjectIds){0, 0});
 }
 
 /*
@@ -227,12 +243,12 @@ store_content(NbmfKind kind, const char *content, Size len)
  */
 Nbmf *
 nbmf_value_encode(NbmfKind kind, NbmfTier tier, const char *content, Size len, int level,
-				  NbmfObjects objects)
+				  NbmfObjectIds objects)
 {
 	NbmfEncodeParams params = {.kind = kind,
 							   .tier = tier,
 							   .level = level != 0 ? level : nbmf_zstd_level,
-							   .interrupted = serve_interrupts};
+							   .interrupted = nbmf_serve_interrupts};
 	NbmfFrame frame = {.object = objects.dictionary};
 	NbmfStatsTimer timer;
 	NbmfStatus status;
@@ -254,6 +270,13 @@ nbmf_value_encode(NbmfKind kind, NbmfTier tier, const char *content, Size len, i
 		if (params.dict == NULL)
 			nbmf_report_damage(NBMF_ERR_OBJECT, &frame);
 	}
+	if (objects.model != 0)
+	{
+		params.model = nbmf_model_for(objects.model);
+		frame.object = objects.model;
+		if (params.model == NULL)
+			nbmf_report_damage(NBMF_ERR_OBJECT, &frame);
+	}
 
 	nbmf_stats_start(NBMF_STATS_ENCODE, &timer);
 	cap = nbmf_encode_bound(len);
@@ -262,14 +285,14 @@ nbmf_value_encode(NbmfKind kind, NbmfTier tier, const char *content, Size len, i
 	if (len > NBMF_CHUNK)
 		nbmf_workspace_trim(&workspace, WORKSPACE_KEEP);
 	if (status == NBMF_ERR_INTERRUPTED)
-		ReThrowError(interrupt_error);
+		nbmf_throw_interrupt();
 	if (status != NBMF_OK)
 	{
 		nbmf_stats_error(NBMF_STATS_PLAIN, NBMF_STATS_ENCODE);
 		nbmf_report_damage(status, &frame);
 	}
-	if (params.dict != NULL)
-		check_encoding(VARDATA(value), frame_len, params.dict, content, len);
+	if (params.dict != NULL || params.model != NULL)
+		check_encoding(VARDATA(value), frame_len, &params, content, len);
 	SET_VARSIZE(value, VARHDRSZ + frame_len);
 	if (cap > SHRINK_FROM)
 		value = repalloc(value, VARHDRSZ + frame_len);
@@ -381,7 +404,7 @@ NbmfStatus
 nbmf_value_try_decode(Nbmf *value, Size lead, NbmfFrame *frame, char **result)
 {
 	Size frame_len = VARSIZE_ANY_EXHDR(value);
-	const NbmfDict *dict = NULL;
+	NbmfObjects objects = {NULL, NULL};
 	NbmfStatsTimer timer;
 	NbmfStatus status;
 
@@ -389,14 +412,17 @@ nbmf_value_try_decode(Nbmf *value, Size lead, NbmfFrame *frame, char **result)
 	status = nbmf_frame_parse(VARDATA_ANY(value), frame_len, frame_len, frame);
 	if (status == NBMF_OK && frame->object != 0)
 	{
-		dict = nbmf_dict_for_decode(frame->object);
-		if (dict == NULL)
+		if (nbmf_codec_has_model(frame->codec))
+			objects.model = nbmf_model_for(frame->object);
+		else
+			objects.dict = nbmf_dict_for_decode(frame->object);
+		if (objects.dict == NULL && objects.model == NULL)
 			status = NBMF_ERR_OBJECT;
 	}
 	if (status == NBMF_OK)
 	{
 		*result = palloc(lead + frame->raw_len + 1);
-		status = nbmf_decode(&workspace, dict, VARDATA_ANY(value), frame_len, *result + lead,
+		status = nbmf_decode(&workspace, &objects, VARDATA_ANY(value), frame_len, *result + lead,
 							 frame->raw_len, frame);
 		if (status == NBMF_OK && !content_is_sound(frame, *result + lead))
 			status = NBMF_ERR_CONTENT;
@@ -511,6 +537,24 @@ nbmf_value_frame(Datum datum, NbmfFrame *frame)
 
 	if (status != NBMF_OK)
 		nbmf_report_damage(status, frame);
+}
+
+/*
+ * The same, with length and checksum of the content where the header does not
+ * say them: then the value is decoded.
+ */
+void
+nbmf_value_whole_frame(Datum datum, NbmfFrame *frame)
+{
+	Nbmf *value;
+
+	nbmf_value_frame(datum, frame);
+	if (frame->complete)
+		return;
+	value = DatumGetNbmfPP(datum);
+	pfree(nbmf_value_decode(value, 0, frame));
+	if ((Pointer) value != DatumGetPointer(datum))
+		pfree(value);
 }
 
 void

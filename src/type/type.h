@@ -26,7 +26,7 @@ typedef struct varlena Nbmf;
  */
 extern Nbmf *nbmf_value_make(NbmfKind kind, const char *content, Size len, int level);
 extern Nbmf *nbmf_value_encode(NbmfKind kind, NbmfTier tier, const char *content, Size len,
-							   int level, NbmfObjects objects);
+							   int level, NbmfObjectIds objects);
 extern Nbmf *nbmf_value_from_text(const char *text, Size len, int level);
 extern Nbmf *nbmf_value_from_floats(float4 *floats, int n, int level);
 extern Nbmf *nbmf_value_reencode(Nbmf *value, int level);
@@ -35,8 +35,11 @@ extern NbmfStatus nbmf_value_try_decode(Nbmf *value, Size lead, NbmfFrame *frame
 extern char *nbmf_value_text(Nbmf *value, Size lead, Size *text_len);
 extern NbmfStatus nbmf_value_check(Nbmf *value);
 extern void nbmf_value_frame(Datum datum, NbmfFrame *frame);
+extern void nbmf_value_whole_frame(Datum datum, NbmfFrame *frame);
 extern NbmfStatus nbmf_value_parse(Datum datum, NbmfFrame *frame, Size *frame_len);
 extern Size nbmf_stored_size(Size frame_len);
+extern bool nbmf_serve_interrupts(void);
+pg_noreturn extern void nbmf_throw_interrupt(void);
 pg_noreturn extern void nbmf_report_damage(NbmfStatus status, const NbmfFrame *frame);
 extern void nbmf_type_init(void);
 

@@ -10,10 +10,16 @@
  * fields are then "-".  CONTENT is the name of a pattern, which gives LENGTH
  * bytes, or "=" and the content in hex; SHA256 is of the content, so that a
  * change of a pattern does not go unnoticed.  Lines with # are comments.
+ *
+ * Frames with a model need the one of golden-model.nbmm, which was trained on the
+ * documents of neural_sample.h; training on them again must give the same image,
+ * and encoding a frame's content again the same payload, on every machine.
  */
 #include "unit.h"
 
 #include "crypto/crypto.h"
+
+#include "neural_sample.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,6 +42,7 @@ typedef struct Entry
 
 static const char *golden_dir;
 static NbmfWorkspace ws;
+static NbmfModel model;
 
 static const char *const status_names[] = {"ok",      "truncated", "reserved",    "length",
 										   "payload", "checksum",  "content",     "too-large",
@@ -110,6 +117,73 @@ check_content(const Entry *e, const NbmfFrame *header, const uint8_t *content)
 	CHECK(strcmp(hex, e->sha256) == 0, "%s: digest %s", e->file, hex);
 }
 
+/*
+ * The golden model; its id is 7.
+ */
+const NbmfModel *
+golden_model(const char *dir)
+{
+	static uint8_t stored[FILE_LEN_MAX];
+	char path[1000];
+	size_t len;
+	FILE *file;
+
+	if (model.image != NULL)
+		return &model;
+	snprintf(path, sizeof(path), "%s/golden-model.nbmm", dir);
+	file = fopen(path, "rb");
+	if (file == NULL)
+		return NULL;
+	len = fread(stored, 1, sizeof(stored), file);
+	fclose(file);
+	return neural_model_open(stored, len, &model) ? &model : NULL;
+}
+
+static void
+check_model(void)
+{
+	NbmfSample sample = neural_sample();
+	NbmfModelParams params = {.slots = 0};
+	void *stored = NULL;
+	size_t len = 0;
+	NbmfModel again = {0};
+
+	if (!CHECK(golden_model(golden_dir) != NULL, "no model") ||
+		!CHECK(nbmf_model_train(&sample, &params, &stored, &len) == NBMF_OK &&
+				   neural_model_open(stored, len, &again),
+			   "training"))
+		return;
+	CHECK(again.image_len == model.image_len &&
+			  memcmp(again.image, model.image, model.image_len) == 0,
+		  "another image");
+	neural_model_close(&again);
+	free(stored);
+}
+
+/* The same content gives the same payload again */
+static void
+check_neural(const Entry *e, const NbmfFrame *header, const uint8_t *content, const uint8_t *frame)
+{
+	void *state = calloc(1, nbmf_neural_state_size());
+	uint8_t *payload = exact_alloc(header->payload_len);
+	size_t len = 0;
+
+	for (int plain = 0; plain < 2; plain++)
+	{
+		nbmf_neural_force_plain = plain == 1;
+		CHECK(nbmf_neural_encode(
+				  state, model.image,
+				  header->codec == NBMF_CODEC_NEURAL ? NBMF_NEURAL_SHORT : NBMF_NEURAL_LONG, NULL,
+				  0, content, header->raw_len, payload, header->payload_len, &len) == NBMF_OK &&
+				  len == header->payload_len &&
+				  memcmp(payload, frame + header->header_len, len) == 0,
+			  "%s: another payload", e->file);
+	}
+	nbmf_neural_force_plain = false;
+	free(payload);
+	free(state);
+}
+
 static void
 check_entry(const Entry *e)
 {
@@ -126,9 +200,15 @@ check_entry(const Entry *e)
 	if (status == NBMF_OK)
 	{
 		content = exact_alloc(header.raw_len);
-		status = nbmf_decode(&ws, NULL, frame, frame_len, content, header.raw_len, &header);
+		status = nbmf_decode(
+			&ws, nbmf_codec_has_model(header.codec) ? &(NbmfObjects){.model = &model} : NULL, frame,
+			frame_len, content, header.raw_len, &header);
 		if (status == NBMF_OK && strcmp(e->status, "ok") == 0)
+		{
 			check_content(e, &header, content);
+			if (nbmf_codec_has_model(header.codec))
+				check_neural(e, &header, content, frame);
+		}
 		free(content);
 	}
 	CHECK(strcmp(golden_status_name(status), e->status) == 0, "%s: %s instead of %s", e->file,
@@ -174,6 +254,8 @@ void
 test_golden(const char *dir)
 {
 	golden_dir = dir;
+	tap_run("golden model", check_model);
 	tap_run("golden files", check_manifest);
+	neural_model_close(&model);
 	nbmf_workspace_free(&ws);
 }

@@ -10,6 +10,8 @@
 
 #include "crypto/crypto.h"
 
+#include "neural_sample.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -300,7 +302,9 @@ static const struct
 	{"stored-cut", NBMF_ERR_CHECKSUM, 7, {0x00, 0x99, 0x09, 0x77, 0xad, 'a', 'b'}},
 	{"vector-empty", NBMF_ERR_CONTENT, 5, {0x30, 0x99, 0xe9, 0xd8, 0x51}},
 	{"tier-3", NBMF_ERR_RESERVED, 8, {0xc0, 0x99, 0x09, 0x77, 0xad, 'a', 'b', 'c'}},
-	{"codec-13", NBMF_ERR_RESERVED, 8, {0x0d, 0x99, 0x09, 0x77, 0xad, 'a', 'b', 'c'}},
+	{"codec-14", NBMF_ERR_RESERVED, 8, {0x0e, 0x99, 0x09, 0x77, 0xad, 'a', 'b', 'c'}},
+	/* written when 13 was not taken; now a long payload that is too short */
+	{"codec-13", NBMF_ERR_LENGTH, 8, {0x0d, 0x99, 0x09, 0x77, 0xad, 'a', 'b', 'c'}},
 	{"codec-15", NBMF_ERR_RESERVED, 8, {0x0f, 0x99, 0x09, 0x77, 0xad, 'a', 'b', 'c'}},
 	{"length-over-limit",
 	 NBMF_ERR_LENGTH,
@@ -349,7 +353,10 @@ write_frame(const char *dir, const char *name, NbmfStatus expected, const uint8_
 	status = nbmf_frame_parse(frame, frame_len, frame_len, &header);
 	content = exact_alloc(status == NBMF_OK ? header.raw_len : 1);
 	if (status == NBMF_OK)
-		status = nbmf_decode(&ws, NULL, frame, frame_len, content, header.raw_len, &header);
+		status = nbmf_decode(
+			&ws,
+			nbmf_codec_has_model(header.codec) ? &(NbmfObjects){.model = golden_model(dir)} : NULL,
+			frame, frame_len, content, header.raw_len, &header);
 	if (status != expected)
 	{
 		fprintf(stderr, "%s: %s instead of %s\n", name, golden_status_name(status),
@@ -394,6 +401,93 @@ write_frame(const char *dir, const char *name, NbmfStatus expected, const uint8_
 	written++;
 }
 
+/* Contents that are encoded with the golden model, and how they are then spoilt */
+static const struct
+{
+	const char *name;
+	NbmfStatus status;
+	NbmfKind kind;
+	Pattern pattern;
+	size_t len;
+	size_t cut;  /* bytes taken off the end */
+	size_t flip; /* byte that is changed; 0: none */
+} neural[] = {
+	{"neural-text-empty", NBMF_OK, NBMF_KIND_TEXT, PATTERN_SAME, 0, 0, 0},
+	{"neural-text-1", NBMF_OK, NBMF_KIND_TEXT, PATTERN_SAME, 1, 0, 0},
+	{"neural-json-300", NBMF_OK, NBMF_KIND_JSON, PATTERN_JSON, 300, 0, 0},
+	{"neural-text-log-1000", NBMF_OK, NBMF_KIND_TEXT, PATTERN_LOG, 1000, 0, 0},
+	{"neural-bytea-noise-512", NBMF_OK, NBMF_KIND_BYTEA, PATTERN_NOISE, 512, 0, 0},
+	{"neural-vector-256", NBMF_OK, NBMF_KIND_VECTOR, PATTERN_FLOATS, 256, 0, 0},
+	{"neural-text-words-16383", NBMF_OK, NBMF_KIND_TEXT, PATTERN_WORDS, 16383, 0, 0},
+	{"neural-long-log-16384", NBMF_OK, NBMF_KIND_TEXT, PATTERN_LOG, 16384, 0, 0},
+	{"neural-long-mixed-20000", NBMF_OK, NBMF_KIND_TEXT, PATTERN_MIXED, 20000, 0, 0},
+	{"neural-object", NBMF_ERR_OBJECT, NBMF_KIND_JSON, PATTERN_JSON, 300, 0, 1},
+	{"neural-checksum", NBMF_ERR_CHECKSUM, NBMF_KIND_JSON, PATTERN_JSON, 300, 0, 2},
+	{"neural-vector-odd", NBMF_ERR_CONTENT, NBMF_KIND_VECTOR, PATTERN_FLOATS, 255, 0, 0},
+	{"neural-cut", NBMF_ERR_PAYLOAD, NBMF_KIND_JSON, PATTERN_JSON, 300, 100, 0},
+	{"neural-header-cut", NBMF_ERR_TRUNCATED, NBMF_KIND_TEXT, PATTERN_SAME, 0, 3, 0},
+	{"neural-long-cut", NBMF_ERR_PAYLOAD, NBMF_KIND_TEXT, PATTERN_MIXED, 20000, 1000, 0},
+	{"neural-long-checksum", NBMF_ERR_CHECKSUM, NBMF_KIND_TEXT, PATTERN_MIXED, 20000, 0, 6},
+};
+
+static void
+write_neural(const char *dir)
+{
+	const NbmfModel *model = golden_model(dir);
+	void *state = calloc(1, nbmf_neural_state_size());
+
+	if (model == NULL)
+	{
+		NbmfSample sample = neural_sample();
+		NbmfModelParams params = {.slots = 0};
+		void *stored;
+		size_t len;
+		char path[1000];
+		FILE *file;
+
+		snprintf(path, sizeof(path), "%s/golden-model.nbmm", dir);
+		file = fopen(path, "wb");
+		if (nbmf_model_train(&sample, &params, &stored, &len) != NBMF_OK || file == NULL ||
+			fwrite(stored, 1, len, file) != len || fclose(file) != 0)
+		{
+			perror(path);
+			exit(2);
+		}
+		free(stored);
+		model = golden_model(dir);
+	}
+	for (size_t i = 0; i < sizeof(neural) / sizeof(neural[0]); i++)
+	{
+		bool is_short = neural[i].len <= NBMF_NEURAL_SHORT_MAX;
+		uint8_t *content = pattern_alloc(neural[i].pattern, neural[i].len);
+		size_t cap = 2 * neural[i].len + 100;
+		uint8_t *frame = exact_alloc(cap);
+		size_t payload_len = 0;
+		NbmfFrame header = {.kind = neural[i].kind,
+							.codec = is_short ? NBMF_CODEC_NEURAL : NBMF_CODEC_NEURAL_LONG,
+							.object = model->id,
+							.raw_len = neural[i].len,
+							.checksum = nbmf_checksum(content, neural[i].len)};
+		size_t header_len = nbmf_frame_header_len(header.codec, header.object, header.raw_len);
+
+		nbmf_frame_write_header(frame, &header);
+		if (nbmf_neural_encode(state, model->image, is_short ? NBMF_NEURAL_SHORT : NBMF_NEURAL_LONG,
+							   NULL, 0, content, neural[i].len, frame + header_len,
+							   cap - header_len, &payload_len) != NBMF_OK)
+			trouble++;
+		if (neural[i].flip > 0)
+			frame[neural[i].flip] ^= 0x20;
+		if (neural[i].cut > header_len + payload_len)
+			trouble++;
+		else
+			write_frame(dir, neural[i].name, neural[i].status, frame,
+						header_len + payload_len - neural[i].cut, pattern_name(neural[i].pattern));
+		free(frame);
+		free(content);
+	}
+	free(state);
+}
+
 int
 golden_write(const char *dir)
 {
@@ -431,6 +525,7 @@ golden_write(const char *dir)
 	for (size_t i = 0; i < sizeof(headers) / sizeof(headers[0]); i++)
 		write_frame(dir, headers[i].name, headers[i].status, headers[i].bytes, headers[i].len,
 					NULL);
+	write_neural(dir);
 	nbmf_workspace_free(&ws);
 	printf("%d files added, %d do not come out as expected\n", written, trouble);
 	return trouble > 0 ? 1 : 0;

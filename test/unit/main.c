@@ -33,6 +33,7 @@ main(int argc, char **argv)
 	test_round_trip(quick);
 	test_workspace(quick);
 	test_dict(quick);
+	test_neural(quick);
 	test_damage(quick);
 	test_fingerprint(quick, argv[argc - 1]);
 	test_golden(argv[argc - 1]);

@@ -92,8 +92,8 @@ round_trips(void)
 				  (int) header.codec);
 			CHECK(lens[l] < 100 || lens[l] > 60000 || len < plain, "%zu bytes: %zu, plain %zu",
 				  lens[l], len, plain);
-			CHECK(nbmf_decode(&ws, header.object != 0 ? &dict : NULL, frame, len, decoded, lens[l],
-							  &header) == NBMF_OK &&
+			CHECK(nbmf_decode(&ws, header.object != 0 ? &(NbmfObjects){.dict = &dict} : NULL, frame,
+							  len, decoded, lens[l], &header) == NBMF_OK &&
 					  memcmp(decoded, content, lens[l]) == 0,
 				  "id %u, %zu bytes", ids[i], lens[l]);
 			free(content);
@@ -129,9 +129,10 @@ wrong_dictionary(void)
 	CHECK(nbmf_dict_prepare_decode(&other_id) == NBMF_OK, "decode");
 	len = encode_with(&ws, &dict, 3, content, 900, frame);
 	CHECK(nbmf_decode(&ws, NULL, frame, len, decoded, 900, &header) == NBMF_ERR_OBJECT, "none");
-	CHECK(nbmf_decode(&ws, &other_id, frame, len, decoded, 900, &header) == NBMF_ERR_OBJECT,
+	CHECK(nbmf_decode(&ws, &(NbmfObjects){.dict = &other_id}, frame, len, decoded, 900, &header) ==
+			  NBMF_ERR_OBJECT,
 		  "other id");
-	status = nbmf_decode(&ws, &same_id, frame, len, decoded, 900, &header);
+	status = nbmf_decode(&ws, &(NbmfObjects){.dict = &same_id}, frame, len, decoded, 900, &header);
 	CHECK(status == NBMF_ERR_CHECKSUM || status == NBMF_ERR_PAYLOAD, "same id: %d", (int) status);
 
 	/* every bit */
@@ -143,15 +144,16 @@ wrong_dictionary(void)
 		damaged[bit / 8] ^= (uint8_t) (1 << bit % 8);
 		if (nbmf_frame_parse(damaged, len, len, &header) != NBMF_OK || header.raw_len > 900)
 			continue;
-		status = nbmf_decode(&ws, header.object != 0 ? &dict : NULL, damaged, len, decoded, 900,
-							 &header);
+		status = nbmf_decode(&ws, header.object != 0 ? &(NbmfObjects){.dict = &dict} : NULL,
+							 damaged, len, decoded, 900, &header);
 		CHECK(status != NBMF_OK || (header.raw_len == 900 && memcmp(decoded, content, 900) == 0),
 			  "bit %zu gives other content", bit);
 	}
 
 	/* a dictionary that was used leaves no trace in the next frame */
 	len = encode_with(&ws, NULL, 3, content, 900, frame);
-	CHECK(nbmf_decode(&ws, &dict, frame, len, decoded, 900, &header) == NBMF_ERR_OBJECT,
+	CHECK(nbmf_decode(&ws, &(NbmfObjects){.dict = &dict}, frame, len, decoded, 900, &header) ==
+			  NBMF_ERR_OBJECT,
 		  "too many");
 	CHECK(nbmf_decode(&ws, NULL, frame, len, decoded, 900, &header) == NBMF_OK &&
 			  header.object == 0,
@@ -181,7 +183,8 @@ golden(void)
 	uint8_t decoded[200];
 
 	CHECK(nbmf_dict_prepare_decode(&dict) == NBMF_OK, "prepare");
-	CHECK(nbmf_decode(&ws, &dict, frame, sizeof(frame), decoded, 200, &header) == NBMF_OK,
+	CHECK(nbmf_decode(&ws, &(NbmfObjects){.dict = &dict}, frame, sizeof(frame), decoded, 200,
+					  &header) == NBMF_OK,
 		  "decode");
 	CHECK(header.object == 300 && header.raw_len == 200 && header.tier == NBMF_TIER_L2 &&
 			  header.codec == NBMF_CODEC_DICT_BLOCK,

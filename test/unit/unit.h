@@ -39,6 +39,7 @@ extern const void *guarded_copy(const void *src, size_t len);
 
 /* golden.c, golden_write.c */
 extern void test_golden(const char *dir);
+extern const NbmfModel *golden_model(const char *dir);
 extern const char *golden_status_name(NbmfStatus status);
 extern int golden_write(const char *dir);
 
@@ -52,5 +53,6 @@ extern void test_kind(bool quick);
 extern void test_dict(bool quick);
 extern void test_digest(bool quick);
 extern void test_fingerprint(bool quick, const char *golden_dir);
+extern void test_neural(bool quick);
 
 #endif /* NBMF_TEST_UNIT_H */
