@@ -121,7 +121,8 @@ foreach my $i (1 .. $indexes)
 	$states{$_}++ foreach @found;
 	$noticed++ if @found;
 	like($out, qr/alive\z/, "index $i answers") or diag(join("\n", @{ $damage[$i] }));
-	my @other = grep { !/^(XX002|XX001|0A000)$/ } @found;
+	# a damaged TID may be of a block that the table does not have: XX001, 58P01
+	my @other = grep { !/^(XX002|XX001|0A000|58P01)$/ } @found;
 	is("@other", '', "index $i: errors are of damage") or diag(join("\n", @{ $damage[$i] }, $err));
 	# what REINDEX has made is whole
 	like($out, qr/^\d+\nalive\z/m, "index $i: whole again") or diag($out, $err);
