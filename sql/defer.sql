@@ -71,6 +71,28 @@ INSERT INTO memory SELECT n, 'general', doc FROM source;
 SELECT count(*) FROM memory JOIN source USING (n) WHERE body::text = upper(doc);
 SELECT count(*) FROM memory, nbmf_info(body) WHERE codec = 'stored';
 
+-- nothing is deferred that goes to a table without trigger, too
+DROP TRIGGER a ON memory;
+CREATE TABLE copy_of (n int, body nbmf);
+TRUNCATE memory;
+WITH s AS MATERIALIZED (SELECT n, doc::nbmf AS body FROM source),
+    m AS (INSERT INTO memory SELECT n, 'general', body FROM s)
+INSERT INTO copy_of SELECT n, body FROM s;
+SELECT codec, count(*) FROM copy_of, nbmf_info(body) GROUP BY codec;
+TRUNCATE copy_of;
+DO $$
+DECLARE
+    v nbmf;
+BEGIN
+    FOR i IN 1 .. 200 LOOP
+        v := turn(i);
+        INSERT INTO memory VALUES (i, 'general', v);
+        INSERT INTO copy_of VALUES (i, v);
+    END LOOP;
+END $$;
+SELECT codec, count(*) FROM copy_of, nbmf_info(body) GROUP BY codec;
+DROP TABLE copy_of;
+
 -- nothing is deferred that is only looked at
 SELECT codec, count(*) FROM source, nbmf_info(doc::nbmf) GROUP BY codec;
 

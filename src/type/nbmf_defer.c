@@ -12,10 +12,15 @@
  *
  * This is a guess from one row to the next, and it costs little if it is wrong:
  * the value stays uncompressed, which changes nothing but its size, and the
- * site does not guess again.
+ * site does not guess again.  It is made only where a value can go to one place:
+ * casts that an INSERT or UPDATE has put in by itself to assign to a column, and
+ * COPY, from row to row of one command.  What somebody casts aloud, or keeps in a
+ * variable, may go to two tables, and only one of them have a trigger.
  */
 #include "postgres.h"
 
+#include "access/xact.h"
+#include "nodes/primnodes.h"
 #include "utils/memutils.h"
 
 #include "compat.h"
@@ -36,9 +41,10 @@ typedef struct Emission
 /* What a call site keeps in fn_extra */
 typedef struct Site
 {
-	uint64 serial; /* of its last value */
-	bool deferred; /* that value was not compressed */
-	bool never;    /* a guess was wrong */
+	uint64 serial;     /* of its last value */
+	CommandId command; /* that it was made in */
+	bool deferred;     /* that value was not compressed */
+	bool never;        /* a guess was wrong */
 } Site;
 
 static Emission ring[RING];
@@ -54,13 +60,28 @@ nbmf_defer_level(FunctionCallInfo fcinfo, int level)
 	Site *site = fcinfo->flinfo != NULL ? fcinfo->flinfo->fn_extra : NULL;
 	const Emission *last;
 
-	if (site == NULL || site->never || level != 0)
+	if (site == NULL || site->never || level != 0 || site->command != GetCurrentCommandId(false))
 		return level;
 	last = &ring[site->serial % RING];
 	if (last->serial == site->serial && last->taken)
 		return NBMF_LEVEL_STORE;
 	site->never = site->deferred;
 	return level;
+}
+
+/*
+ * Do the values of a call go to a column and nowhere else?
+ */
+static bool
+is_assignment(const FmgrInfo *call)
+{
+	const FuncExpr *cast = (const FuncExpr *) call->fn_expr;
+
+	/* an input function, called for COPY */
+	if (cast == NULL)
+		return true;
+
+	return IsA(cast, FuncExpr) && cast->funcformat == COERCE_IMPLICIT_CAST;
 }
 
 /*
@@ -76,13 +97,14 @@ nbmf_defer_note(FunctionCallInfo fcinfo, int level, Nbmf *value)
 	NbmfFrame frame;
 	Size frame_len;
 
-	if (call == NULL || level > 0 ||
+	if (call == NULL || level > 0 || !is_assignment(call) ||
 		nbmf_value_parse(PointerGetDatum(value), &frame, &frame_len) != NBMF_OK)
 		return value;
 	if (call->fn_extra == NULL)
 		call->fn_extra = MemoryContextAllocZero(call->fn_mcxt, sizeof(Site));
 	site = call->fn_extra;
 	site->serial = ++last_serial;
+	site->command = GetCurrentCommandId(false);
 	site->deferred = level == NBMF_LEVEL_STORE;
 	emission = &ring[site->serial % RING];
 	emission->serial = site->serial;
