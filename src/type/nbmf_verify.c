@@ -130,13 +130,16 @@ inside_tuple(TupleTableSlot *slot, AttrNumber attnum, Datum datum)
 		   VARSIZE_ANY(value) <= (Size) (end - value);
 }
 
+/*
+ * Does a value in its row refer to an object?
+ */
 static bool
-needs_object(Datum datum)
+needs_object(Nbmf *value)
 {
+	Size len = VARSIZE_ANY_EXHDR(value);
 	NbmfFrame frame;
-	Size frame_len;
 
-	return nbmf_value_parse(datum, &frame, &frame_len) == NBMF_OK && frame.object != 0;
+	return nbmf_frame_parse(VARDATA_ANY(value), len, len, &frame) == NBMF_OK && frame.object != 0;
 }
 
 static bool
@@ -149,7 +152,8 @@ check_value(TupleTableSlot *slot, AttrNumber attnum, Datum datum, Finding *findi
 		return true;
 	}
 	if (VARATT_IS_EXTERNAL(DatumGetPointer(datum)) ||
-		VARATT_IS_COMPRESSED(DatumGetPointer(datum)) || needs_object(datum))
+		VARATT_IS_COMPRESSED(DatumGetPointer(datum)) ||
+		needs_object((Nbmf *) DatumGetPointer(datum)))
 		return check_fetched(datum, finding);
 	return finding_of_status(nbmf_value_check((Nbmf *) DatumGetPointer(datum)), finding);
 }
