@@ -42,6 +42,9 @@ FROM (VALUES
     ('1 GB, no payload',  '\x01f02fdfbd8000000000'),
     ('first byte f8',     '\x01f80000000000000000'),
     ('cut in length',     '\x01f0'),
+    ('no model',          '\x0a7f0000112233'),
+    ('neural, 86 MB',     '\x0d7fe500000000000000' || repeat('00', 300)),
+    ('neural, short',     '\x0d7fbfff00000000' || repeat('00', 300)),
     ('no zstd',           '\x01050000000000112233'),
     ('block of nothing',  '\x020500000000'),
     ('vector of 3 bytes', '\x30990977ad616263'),
@@ -104,6 +107,23 @@ INSERT INTO some_bad SELECT i, CASE WHEN i % 4 = 0 THEN forge('\x00980977ad61626
 SELECT * FROM nbmf_verify_table('some_bad', 'b');
 -- and ANALYZE lives with them
 ANALYZE some_bad;
+
+-- nor does a bad model stop it, or one that is none
+INSERT INTO nbmf.object (id, attachment, class, edge_only, payload, checksum, ratio, kind)
+SELECT 2000000000 + i, 0, 'general', true, p, CASE i WHEN 2 THEN ('x' || (nbmf_info(p::nbmf)).checksum)::bit(32)::bigint ELSE 0 END, 1, 'model'
+FROM unnest(ARRAY['a model, once', 'not a model, which begins otherwise']::bytea[]) WITH ORDINALITY u(p, i);
+TRUNCATE some_bad;
+INSERT INTO some_bad SELECT i, forge(('\x0af0' || to_hex(2000000000 + i - 270549120) || '0000112233')::bytea) FROM generate_series(1, 3) i;
+INSERT INTO some_bad VALUES (4, 'abc');
+SELECT * FROM nbmf_verify_table('some_bad', 'b');
+ANALYZE some_bad;
+SELECT nbmf_kind(b) FROM some_bad;
+SELECT nbmf_hash(b) FROM some_bad WHERE id = 1;
+SELECT b = '' FROM some_bad WHERE id = 2;
+SELECT nbmf_info(b) FROM some_bad WHERE id = 3;
+ALTER TABLE nbmf.object DISABLE TRIGGER guard_object;
+DELETE FROM nbmf.object WHERE id > 2000000000;
+ALTER TABLE nbmf.object ENABLE ALWAYS TRIGGER guard_object;
 
 DROP TABLE victim, some_bad;
 DROP FUNCTION attempt, retag, frame_of, forge;

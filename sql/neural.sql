@@ -108,11 +108,37 @@ SELECT pg_sleep(4.5);
 CALL nbmf.maintain('aged');
 SELECT count(*) FILTER (WHERE tier = 'L3') > 90 AS cold FROM aged, nbmf_info(body) WHERE n > 17000;
 
+-- a local time is another moment in another session, and none is forgotten
+DELETE FROM aged;
+SET TimeZone = 'UTC';
+INSERT INTO aged SELECT n, now() - interval '21 hours', chat(n) FROM generate_series(18001, 18100) n;
+CALL nbmf.maintain('aged');
+SELECT count(*) FILTER (WHERE tier = 'L3') AS cold FROM aged, nbmf_info(body);
+SET TimeZone = 'Asia/Tokyo';
+CALL nbmf.maintain('aged');
+SELECT count(*) FILTER (WHERE tier = 'L3') > 90 AS cold FROM aged, nbmf_info(body);
+
+-- ages at the ends of time, and beyond
+CREATE TABLE ends (at timestamp, body nbmf);
+CREATE TABLE end_days (at date, body nbmf);
+SELECT nbmf.attach('ends', 'body', class => 'aging', age_by => 'at'), nbmf.attach('end_days', 'body', class => 'aging', age_by => 'at');
+INSERT INTO ends SELECT at::timestamp, chat(1) FROM unnest(ARRAY['infinity', '-infinity', '4714-11-24 00:00:00 BC', '294276-12-31 23:59:59', NULL]) at;
+INSERT INTO end_days SELECT at::date, chat(1) FROM unnest(ARRAY['infinity', '-infinity', '4714-11-24 BC', '5874897-12-31', NULL]) at;
+CALL nbmf.maintain('ends');
+CALL nbmf.maintain('end_days');
+UPDATE nbmf.class SET l3_after = '7000 years' WHERE name = 'aging';
+SET TimeZone = 'America/Los_Angeles';
+CALL nbmf.maintain('ends');
+CALL nbmf.maintain('end_days');
+UPDATE nbmf.class SET l3_after = '170000000 years' WHERE name = 'aging';
+CALL nbmf.maintain('ends');
+RESET TimeZone;
+
 -- what it would save is known before
 CREATE TABLE plain AS SELECT chat(n) AS doc FROM generate_series(1, 8000) n;
 SELECT rung, seconds >= 0 AS timed, bytes_low <= bytes AND bytes <= bytes_high AS within, command FROM nbmf_estimate('plain', 'doc') WHERE rung = 'neural';
 
-DROP TABLE turn, elsewhere, other_care, aged, plain;
+DROP TABLE turn, elsewhere, other_care, aged, ends, end_days, plain;
 DELETE FROM nbmf.class WHERE name IN ('deep', 'aging');
 DROP FUNCTION chat;
 CALL nbmf.maintain();

@@ -163,8 +163,8 @@ typedef struct NbmfEncodeParams
 
 	/*
 	 * Called between chunks of long content (never for content up to
-	 * NBMF_CHUNK); true ends the encoding with NBMF_ERR_INTERRUPTED.  May be
-	 * NULL.
+	 * NBMF_CHUNK), and between the documents of a sample; true ends the encoding
+	 * with NBMF_ERR_INTERRUPTED.  May be NULL.
 	 */
 	bool (*interrupted)(void);
 } NbmfEncodeParams;
@@ -269,7 +269,7 @@ typedef struct NbmfModelParams
 	size_t memory; /* bytes of the loaded image */
 	size_t slots;  /* contexts that are kept */
 
-	/* called between documents; true ends training.  May be NULL. */
+	/* called every few kilobytes; true ends training.  May be NULL. */
 	bool (*interrupted)(void);
 } NbmfModelParams;
 

@@ -49,12 +49,6 @@ static const uint32_t number_base[] = {0, 128, 16512, 2113664, 270549120};
 /* Of the neural codec's frames, which are short */
 #define CHECKSUM_SHORT_LEN 2
 
-/*
- * A neural payload's byte may stand for so many bytes of content: the coder spends
- * at least log2(65536 / 65535) bits on each.
- */
-#define NEURAL_RATIO_MAX ((size_t) 1 << 19)
-
 _Static_assert(NBMF_KIND_VECTOR <= KIND_MASK, "a kind has two bits");
 _Static_assert(NBMF_TIER_L3 < TIER_MASK, "a tier has two bits, and 3 is reserved");
 _Static_assert(NBMF_CODEC_NEURAL_LONG < NBMF_CODEC_EXTENDED, "15 is the escape");
@@ -257,7 +251,8 @@ nbmf_frame_parse(const void *frame, size_t avail, size_t frame_len, NbmfFrame *o
 		raw_len = NBMF_NEURAL_SHORT_MAX;
 	else if (out->codec == NBMF_CODEC_NEURAL_LONG)
 	{
-		if (raw_len <= NBMF_NEURAL_SHORT_MAX || raw_len / NEURAL_RATIO_MAX > out->payload_len)
+		/* a byte of payload may stand for any number of bytes: this is the limit */
+		if (raw_len <= NBMF_NEURAL_SHORT_MAX || raw_len > NBMF_CHUNK)
 			return NBMF_ERR_LENGTH;
 	}
 	else if (raw_len > nbmf_zstd_plausible_len(out->codec, out->payload_len))

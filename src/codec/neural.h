@@ -140,10 +140,10 @@ typedef struct NeuralState
  * The coder and the learner, for plain C and for AVX2
  */
 struct NeuralTrainer;
-typedef void (*NeuralLearn)(struct NeuralTrainer *t, const uint8_t *content, size_t len);
+typedef bool (*NeuralLearn)(struct NeuralTrainer *t, const uint8_t *content, size_t len);
 
 extern bool nbmf_neural_use_avx2(void);
-extern void nbmf_neural_learn_plain(struct NeuralTrainer *t, const uint8_t *content, size_t len);
+extern bool nbmf_neural_learn_plain(struct NeuralTrainer *t, const uint8_t *content, size_t len);
 extern NbmfStatus nbmf_neural_encode_plain(NeuralState *s, const NeuralImage *image,
 										   const uint8_t *content, size_t len, bool bounded,
 										   uint8_t *payload, size_t cap, size_t *payload_len);
@@ -152,7 +152,7 @@ extern NbmfStatus nbmf_neural_decode_plain(NeuralState *s, const NeuralImage *im
 										   uint8_t *content, size_t cap, size_t *len);
 #if defined(__x86_64__) && defined(__GNUC__)
 #define NBMF_NEURAL_HAVE_AVX2
-extern void nbmf_neural_learn_avx2(struct NeuralTrainer *t, const uint8_t *content, size_t len);
+extern bool nbmf_neural_learn_avx2(struct NeuralTrainer *t, const uint8_t *content, size_t len);
 extern NbmfStatus nbmf_neural_encode_avx2(NeuralState *s, const NeuralImage *image,
 										  const uint8_t *content, size_t len, bool bounded,
 										  uint8_t *payload, size_t cap, size_t *payload_len);
@@ -164,7 +164,8 @@ extern NbmfStatus nbmf_neural_decode_avx2(NeuralState *s, const NeuralImage *ima
 /* neural_model.c: what loader and trainer share */
 extern void nbmf_neural_image_init(NeuralImage *image, uint32_t lines, uint32_t escape_buckets);
 extern size_t nbmf_neural_image_size(uint32_t lines, uint32_t escape_buckets);
-extern NbmfStatus nbmf_neural_store(const NeuralImage *image, void **stored, size_t *stored_len);
+extern NbmfStatus nbmf_neural_store(const NeuralImage *image, bool (*interrupted)(void),
+									void **stored, size_t *stored_len);
 extern const uint16_t nbmf_neural_level_value[16];
 extern unsigned nbmf_neural_level(uint32_t count);
 

@@ -30,10 +30,10 @@ nbmf_neural_decode_avx2(NeuralState *s, const NeuralImage *image, const uint8_t 
 	return decode_document(s, image, payload, payload_len, bounded, content, cap, len);
 }
 
-void
+bool
 nbmf_neural_learn_avx2(struct NeuralTrainer *t, const uint8_t *content, size_t len)
 {
-	learn_document(t, content, len);
+	return learn_document(t, content, len);
 }
 
 #ifdef __clang__

@@ -68,6 +68,7 @@ typedef struct NeuralTrainer
 	int16_t *stretch;    /* logit of each probability of 65536 */
 	uint8_t level_of[1024];
 	int32_t trust[NODE_LIMIT + 1]; /* 1024 * (n + 0.3) / (n + 1.8) */
+	bool (*interrupted)(void);     /* or NULL */
 } NeuralTrainer;
 
 /* ----- counting contexts ----- */
@@ -410,7 +411,10 @@ learn_symbol(NeuralTrainer *t, uint8_t y)
 	return true;
 }
 
-NEURAL_INLINE void
+/*
+ * False if the caller wants training to end.
+ */
+NEURAL_INLINE bool
 learn_document(NeuralTrainer *t, const uint8_t *content, size_t len)
 {
 	NeuralState *s = &t->state;
@@ -426,12 +430,17 @@ learn_document(NeuralTrainer *t, const uint8_t *content, size_t len)
 		t->pending_symbol[p] = y;
 		memcpy(t->pending[p], s->hash, sizeof(s->hash));
 		if (++t->pending_count == PENDING_MAX)
+		{
 			count_pending(t);
+			if (t->interrupted != NULL && t->interrupted())
+				return false;
+		}
 		if (i < len)
 			neural_update(s, y);
 	}
 	count_pending(t);
 	neural_finish(s);
+	return t->interrupted == NULL || !t->interrupted();
 }
 
 #endif /* NBMF_NEURAL_LEARN_H */

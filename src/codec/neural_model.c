@@ -229,10 +229,12 @@ fill_plane(NeuralImage *image, unsigned plane, uint8_t *dst)
 }
 
 /*
- * Make the stored form of an image; the caller frees it.
+ * Make the stored form of an image; the caller frees it.  interrupted, if not
+ * NULL, is asked before each plane.
  */
 NbmfStatus
-nbmf_neural_store(const NeuralImage *image, void **stored, size_t *stored_len)
+nbmf_neural_store(const NeuralImage *image, bool (*interrupted)(void), void **stored,
+				  size_t *stored_len)
 {
 	NeuralImage *from = (NeuralImage *) (uintptr_t) image;
 	size_t room = image->size + 1024;
@@ -249,9 +251,16 @@ nbmf_neural_store(const NeuralImage *image, void **stored, size_t *stored_len)
 		status = NBMF_ERR_MEMORY;
 	for (unsigned p = 0; p < PLANES && status == NBMF_OK; p++)
 	{
-		size_t n = fill_plane(from, p, plane);
-		size_t made = ZSTD_compress2(cctx, dst + at + 4, cap - at - 4, plane, n);
+		size_t n;
+		size_t made;
 
+		if (interrupted != NULL && interrupted())
+		{
+			status = NBMF_ERR_INTERRUPTED;
+			break;
+		}
+		n = fill_plane(from, p, plane);
+		made = ZSTD_compress2(cctx, dst + at + 4, cap - at - 4, plane, n);
 		if (ZSTD_isError(made))
 			status = NBMF_ERR_MEMORY;
 		else

@@ -21,8 +21,8 @@ nbmf_neural_decode_plain(NeuralState *s, const NeuralImage *image, const uint8_t
 	return decode_document(s, image, payload, payload_len, bounded, content, cap, len);
 }
 
-void
+bool
 nbmf_neural_learn_plain(struct NeuralTrainer *t, const uint8_t *content, size_t len)
 {
-	learn_document(t, content, len);
+	return learn_document(t, content, len);
 }

@@ -153,9 +153,12 @@ finish_image(const NeuralTrainer *t, const NbmfModelParams *params)
 	size_t fixed = nbmf_neural_image_size(0, t->image->escape_buckets);
 	size_t entries = (size_t) 1 << t->table_bits;
 	size_t histogram[65] = {0};
+	size_t place[65];
 	size_t kept = 0;
+	size_t found = 0;
 	size_t lines;
 	uint32_t floor = 64;
+	uint32_t *order;
 	NeuralImage *image;
 
 	for (size_t i = 0; i < entries; i++)
@@ -166,33 +169,41 @@ finish_image(const NeuralTrainer *t, const NbmfModelParams *params)
 	}
 	while (floor > SEEN_MIN && kept + histogram[floor] <= slots_max)
 		kept += histogram[floor--];
-	kept = kept + histogram[floor] < slots_max ? kept + histogram[floor] : slots_max;
+	for (uint32_t total = 64; total >= floor; total--)
+	{
+		place[total] = found;
+		found += histogram[total];
+	}
+	kept = found < slots_max ? found : slots_max;
 	lines = kept / 7 + 1;
 	if (memory < fixed + NEURAL_LINE)
 		return NULL;
 	if (lines > (memory - fixed) / NEURAL_LINE)
 		lines = (memory - fixed) / NEURAL_LINE;
 	image = malloc(nbmf_neural_image_size((uint32_t) lines, t->image->escape_buckets));
-	if (image == NULL)
+	order = malloc((found + 1) * sizeof(*order));
+	if (image == NULL || order == NULL)
+	{
+		free(image);
+		free(order);
 		return NULL;
+	}
 	nbmf_neural_image_init(image, (uint32_t) lines, t->image->escape_buckets);
 	image->end_mark = t->image->end_mark;
 	memcpy(image->evidence, t->image->evidence,
 		   sizeof(NeuralImage) - offsetof(NeuralImage, evidence));
 	memcpy((uint8_t *) image + image->escape_at, (uint8_t *) t->image + t->image->escape_at,
 		   (size_t) t->image->escape_buckets * NEURAL_ESCAPE_LINE * NEURAL_ESCAPE_WAYS);
-	kept = 0;
-	for (uint32_t total = 64; total >= floor; total--)
-		for (size_t i = 0; i < entries && kept < slots_max; i++)
-		{
-			const Counts *c = &t->table[i];
-			uint32_t own = c->hash != 0 ? total_of(c) : 0;
+	for (size_t i = 0; i < entries; i++)
+	{
+		uint32_t total = t->table[i].hash != 0 ? total_of(&t->table[i]) : 0;
 
-			if ((own < 64 ? own : 64) != total || own < SEEN_MIN)
-				continue;
-			put_slot(t, image, c);
-			kept++;
-		}
+		if (total >= floor)
+			order[place[total < 64 ? total : 64]++] = (uint32_t) i;
+	}
+	for (size_t i = 0; i < kept; i++)
+		put_slot(t, image, &t->table[order[i]]);
+	free(order);
 	return image;
 }
 
@@ -274,6 +285,7 @@ nbmf_model_train(const NbmfSample *sample, const NbmfModelParams *params, void *
 	t = trainer_make(total);
 	if (t == NULL)
 		return NBMF_ERR_MEMORY;
+	t->interrupted = params->interrupted;
 	t->image->end_mark = rarest_byte(sample, total);
 	for (size_t i = 0; i < sample->count && status == NBMF_OK; i++)
 	{
@@ -281,15 +293,15 @@ nbmf_model_train(const NbmfSample *sample, const NbmfModelParams *params, void *
 		t->rate = (int32_t) (16 / (1 + done / 300000));
 		if (t->rate < 2)
 			t->rate = 2;
-		learn_one(t, sample->bytes + done, sample->sizes[i]);
-		done += sample->sizes[i];
-		if (params->interrupted != NULL && params->interrupted())
+		if (!learn_one(t, sample->bytes + done, sample->sizes[i]))
 			status = NBMF_ERR_INTERRUPTED;
+		done += sample->sizes[i];
 	}
 	if (status == NBMF_OK)
 	{
 		image = finish_image(t, params);
-		status = image != NULL ? nbmf_neural_store(image, stored, stored_len) : NBMF_ERR_MEMORY;
+		status = image != NULL ? nbmf_neural_store(image, params->interrupted, stored, stored_len)
+							   : NBMF_ERR_MEMORY;
 	}
 	free(image);
 	trainer_free(t);

@@ -78,6 +78,8 @@ nbmf_sample_cost(NbmfWorkspace *ws, const NbmfEncodeParams *params, const NbmfSa
 		frame_len += frame_len + 1 <= VARLENA_SHORT_MAX ? 1 : 4;
 		*bytes += frame_len;
 		*squares += (double) frame_len * (double) frame_len;
+		if (status == NBMF_OK && params->interrupted != NULL && params->interrupted())
+			status = NBMF_ERR_INTERRUPTED;
 		content += sample->sizes[i];
 	}
 	free(frame);

@@ -48,10 +48,12 @@ drop_entry(ModelEntry *entry)
 pg_noreturn static void
 report_bad_model(uint32 id, NbmfStatus status)
 {
-	ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("cannot load model %u", id),
-					errdetail_internal("%s", nbmf_status_text(status)),
-					errhint("Restore that row of nbmf.object from a backup, or update the nbmf "
-							"library if a newer version has made it.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_CORRUPTED), errmsg("cannot load model %u", id),
+			 errdetail_internal("%s", status == NBMF_ERR_OBJECT ? "The object is not a model."
+																: nbmf_status_text(status)),
+			 errhint("Restore that row of nbmf.object from a backup, or update the nbmf "
+					 "library if a newer version has made it.")));
 }
 
 /*

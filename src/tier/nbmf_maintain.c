@@ -68,6 +68,12 @@ PG_FUNCTION_INFO_V1(nbmf_same_frame);
  */
 #define MIN_GAIN 16
 
+/* Nothing is as old as that */
+#define AGE_YEARS_MAX INT64CONST(2000)
+
+/* The moments that a date or timestamp can be in are less than this apart */
+#define ZONES_DAYS 2
+
 /* A relation with storage, and its attached column */
 typedef struct Target
 {
@@ -192,14 +198,14 @@ open_target(const Target *target, LOCKMODE lock, NbmfAttachment *attachment)
  * dictionary (0: none) was the one for it.
  */
 static void
-count_use(Step *step, const NbmfClass *class, uint32 dictionary, HeapTuple row,
-		  const NbmfFrame *frame, Size frame_len)
+count_use(Step *step, NbmfShare share, uint32 dictionary, HeapTuple row, const NbmfFrame *frame,
+		  Size frame_len)
 {
 	NbmfUse *use;
 	bool found;
 
 	if (frame->tier != NBMF_TIER_L1 || (frame->object != 0 && frame->object != dictionary) ||
-		class->share == NBMF_SHARE_NONE)
+		share == NBMF_SHARE_NONE)
 		return;
 
 	/* one without came before the dictionary, or is smaller without it */
@@ -217,36 +223,52 @@ count_use(Step *step, const NbmfClass *class, uint32 dictionary, HeapTuple row,
 }
 
 /*
- * Is a row of the age for L3 at a moment?
+ * A moment that long ago; the beginning of time where it cannot be said.
+ */
+static TimestampTz
+moment_before(TimestampTz moment, Interval span)
+{
+	if (Abs((int64) span.month) > 12 * AGE_YEARS_MAX ||
+		Abs((int64) span.day) > 366 * AGE_YEARS_MAX ||
+		span.time / USECS_PER_DAY > 366 * AGE_YEARS_MAX)
+		return DT_NOBEGIN;
+	return DatumGetTimestampTz(DirectFunctionCall2(
+		timestamptz_mi_interval, TimestampTzGetDatum(moment), IntervalPGetDatum(&span)));
+}
+
+/*
+ * Is a row of the age for L3 at a moment?  surely: in all time zones, for what a
+ * session with another setting has found.
  */
 static bool
 is_of_age(const NbmfAttachment *attachment, HeapTuple row, TupleDesc tupdesc,
-		  const NbmfClass *class, TimestampTz moment)
+		  const NbmfClass *class, TimestampTz moment, bool surely)
 {
-	Interval l3_after = class->l3_after;
-	Datum cutoff;
-	Datum age;
+	TimestampTz cutoff;
+	TimestampTz age;
+	Datum datum;
+	Oid type;
+	int overflow;
 	bool isnull;
 
 	if (!class->has_l3 || attachment->age_by == InvalidAttrNumber)
 		return false;
-	age = heap_getattr(row, attachment->age_by, tupdesc, &isnull);
+	datum = heap_getattr(row, attachment->age_by, tupdesc, &isnull);
 	if (isnull)
 		return false;
-	switch (getBaseType(TupleDescAttr(tupdesc, attachment->age_by - 1)->atttypid))
-	{
-		case DATEOID:
-			age = DirectFunctionCall1(date_timestamptz, age);
-			break;
-		case TIMESTAMPOID:
-			age = DirectFunctionCall1(timestamp_timestamptz, age);
-			break;
-		default:
-			break;
-	}
-	cutoff = DirectFunctionCall2(timestamptz_mi_interval, TimestampTzGetDatum(moment),
-								 IntervalPGetDatum(&l3_after));
-	return DatumGetTimestampTz(age) <= DatumGetTimestampTz(cutoff);
+	type = getBaseType(TupleDescAttr(tupdesc, attachment->age_by - 1)->atttypid);
+
+	/* what is out of range becomes an infinity, which is as good here */
+	if (type == DATEOID)
+		age = date2timestamptz_opt_overflow(DatumGetDateADT(datum), &overflow);
+	else if (type == TIMESTAMPOID)
+		age = timestamp2timestamptz_opt_overflow(DatumGetTimestamp(datum), &overflow);
+	else
+		age = DatumGetTimestampTz(datum);
+	cutoff = moment_before(moment, class->l3_after);
+	if (surely && type != TIMESTAMPTZOID && !TIMESTAMP_NOT_FINITE(cutoff))
+		cutoff -= ZONES_DAYS * USECS_PER_DAY;
+	return age <= cutoff;
 }
 
 /*
@@ -257,6 +279,7 @@ tighten(Step *step, const NbmfAttachment *attachment, HeapTuple row, TupleDesc t
 {
 	bool tried = nbmf_row_precedes(row, step->pass.tried_before);
 	const NbmfClass *class;
+	NbmfShare share;
 	NbmfObjectIds objects;
 	NbmfTier tier = NBMF_TIER_L2;
 	NbmfFrame frame;
@@ -277,12 +300,14 @@ tighten(Step *step, const NbmfAttachment *attachment, HeapTuple row, TupleDesc t
 	class = nbmf_class_of_row(attachment, row, tupdesc);
 	if (class == NULL)
 		return NULL;
-	if (class->neural || is_of_age(attachment, row, tupdesc, class, step->pass.started_at))
+	if (class->neural || is_of_age(attachment, row, tupdesc, class, step->pass.started_at, false))
 		tier = NBMF_TIER_L3;
 	if (tried && (class->neural || tier < NBMF_TIER_L3 ||
-				  is_of_age(attachment, row, tupdesc, class, step->pass.tried_at)))
+				  is_of_age(attachment, row, tupdesc, class, step->pass.tried_at, true)))
 		return NULL;
+	/* looking for objects may read the classes anew */
 	level = class->l2_level;
+	share = class->share;
 	objects = nbmf_objects_of_row(attachment, row, tupdesc, class);
 	if (tier < NBMF_TIER_L3)
 		objects.model = 0;
@@ -292,7 +317,7 @@ tighten(Step *step, const NbmfAttachment *attachment, HeapTuple row, TupleDesc t
 							   (objects.model != 0 && frame.object == objects.model)))
 		return NULL;
 	if (!tried)
-		count_use(step, class, objects.dictionary, row, &frame, frame_len);
+		count_use(step, share, objects.dictionary, row, &frame, frame_len);
 
 	if (nbmf_value_try_decode(DatumGetNbmfPP(datum), 0, &frame, &content) != NBMF_OK)
 	{

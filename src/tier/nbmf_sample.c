@@ -94,8 +94,12 @@ static double
 sample_cost(const NbmfSample *sample, int level, const NbmfDict *dict, const NbmfModel *model,
 			double *squares)
 {
-	NbmfEncodeParams params = {
-		.kind = NBMF_KIND_TEXT, .tier = NBMF_TIER_L1, .level = level, .dict = dict, .model = model};
+	NbmfEncodeParams params = {.kind = NBMF_KIND_TEXT,
+							   .tier = NBMF_TIER_L1,
+							   .level = level,
+							   .dict = dict,
+							   .model = model,
+							   .interrupted = nbmf_serve_interrupts};
 	NbmfWorkspace ws = {0};
 	uint64_t bytes;
 	double ignored;
@@ -103,9 +107,10 @@ sample_cost(const NbmfSample *sample, int level, const NbmfDict *dict, const Nbm
 		nbmf_sample_cost(&ws, &params, sample, &bytes, squares != NULL ? squares : &ignored);
 
 	nbmf_workspace_free(&ws);
+	if (status == NBMF_ERR_INTERRUPTED)
+		nbmf_throw_interrupt();
 	if (status != NBMF_OK)
 		nbmf_report_damage(status, NULL);
-	CHECK_FOR_INTERRUPTS();
 	return (double) bytes;
 }
 

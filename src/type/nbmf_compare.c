@@ -210,6 +210,8 @@ compute_nbmf_stats(VacAttrStatsP stats, AnalyzeAttrFetchFunc fetch, int samplero
 
 			frame.checksum =
 				hash_bytes((unsigned char *) VARDATA_ANY(value), (int) VARSIZE_ANY_EXHDR(value));
+			if ((Pointer) value != DatumGetPointer(datum))
+				pfree(value);
 		}
 		hashes[nonnull++] = frame.checksum;
 	}

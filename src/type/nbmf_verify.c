@@ -3,8 +3,8 @@
  *		nbmf_verify_table: decode every value of a column and name the bad ones.
  *
  * It goes on after a bad value.  Values in the row are checked through status
- * codes; only fetching a toasted value can throw, and that happens in a
- * subtransaction.  A value whose length says that it goes beyond its row is
+ * codes; only fetching a toasted value, or a dictionary or model that is damaged
+ * itself, can throw, and that happens in a subtransaction.  A value whose length says that it goes beyond its row is
  * reported rather than followed.
  *
  * The scan uses the active snapshot and takes an AccessShareLock on the table
@@ -62,11 +62,11 @@ finding_of_status(NbmfStatus status, Finding *finding)
 }
 
 /*
- * Check a toasted value in a subtransaction, so that an error while fetching
- * it ends nothing but the fetch.
+ * Check a value in a subtransaction, so that an error while fetching it or its
+ * shared object ends nothing but the fetch.
  */
 static bool
-check_toasted(Datum datum, Finding *finding)
+check_fetched(Datum datum, Finding *finding)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -130,6 +130,18 @@ inside_tuple(TupleTableSlot *slot, AttrNumber attnum, Datum datum)
 		   VARSIZE_ANY(value) <= (Size) (end - value);
 }
 
+/*
+ * Does a value in its row refer to an object?
+ */
+static bool
+needs_object(Nbmf *value)
+{
+	Size len = VARSIZE_ANY_EXHDR(value);
+	NbmfFrame frame;
+
+	return nbmf_frame_parse(VARDATA_ANY(value), len, len, &frame) == NBMF_OK && frame.object != 0;
+}
+
 static bool
 check_value(TupleTableSlot *slot, AttrNumber attnum, Datum datum, Finding *finding)
 {
@@ -139,8 +151,10 @@ check_value(TupleTableSlot *slot, AttrNumber attnum, Datum datum, Finding *findi
 		finding->detail = "The value goes on past the end of its row.";
 		return true;
 	}
-	if (VARATT_IS_EXTERNAL(DatumGetPointer(datum)) || VARATT_IS_COMPRESSED(DatumGetPointer(datum)))
-		return check_toasted(datum, finding);
+	if (VARATT_IS_EXTERNAL(DatumGetPointer(datum)) ||
+		VARATT_IS_COMPRESSED(DatumGetPointer(datum)) ||
+		needs_object((Nbmf *) DatumGetPointer(datum)))
+		return check_fetched(datum, finding);
 	return finding_of_status(nbmf_value_check((Nbmf *) DatumGetPointer(datum)), finding);
 }
 

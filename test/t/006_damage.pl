@@ -240,7 +240,7 @@ sub by_tid
 my @some =
   sort by_tid (@inline[ 0, 7, 19, 40, 60, 80, 99 ], @toasted[ 0, 5, 11, 20 ]);
 
-damage_chosen('codec 8 to 11', 0, 0x08, '0A000', @some);
+damage_chosen('tier 3', 0, 0xc0, '0A000', @some);
 
 # nothing but a read says what is wrong: SELECT, COPY and casts alike
 my $first = $some[0];

@@ -385,10 +385,48 @@ stored_models(void)
 	}
 }
 
+static unsigned asked;
+static unsigned stop_at;
+
+static bool
+interrupt(void)
+{
+	return ++asked == stop_at;
+}
+
+/* Training can be stopped in the middle of a document, and while it stores */
+static void
+interruption(void)
+{
+	const size_t sizes[] = {100000, 100000};
+	uint8_t *content = pattern_alloc(PATTERN_NOISE, sizes[0] + sizes[1]);
+	NbmfSample sample = {content, sizes, 2};
+	NbmfModelParams params = {.slots = 100, .interrupted = interrupt};
+	void *made = NULL;
+	size_t len;
+	unsigned calls;
+
+	asked = stop_at = 0;
+	CHECK(nbmf_model_train(&sample, &params, &made, &len) == NBMF_OK, "training");
+	free(made);
+	calls = asked;
+	CHECK(calls > 20, "asked %u times", calls);
+	for (stop_at = 1; stop_at <= calls; stop_at += 1 + calls / 4)
+	{
+		made = NULL;
+		asked = 0;
+		CHECK(nbmf_model_train(&sample, &params, &made, &len) == NBMF_ERR_INTERRUPTED &&
+				  asked == stop_at && made == NULL,
+			  "stopped at %u", stop_at);
+	}
+	free(content);
+}
+
 void
 test_neural(bool quick)
 {
 	(void) quick;
+	tap_run("neural: training can be stopped", interruption);
 	tap_run("neural: documents like those of the sample", documents);
 	tap_run("neural: patterns of many lengths", patterns);
 	tap_run("neural: every byte", every_byte);
