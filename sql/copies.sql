@@ -73,6 +73,14 @@ SELECT count(*) FILTER (WHERE (nbmf_info(body)).tier = 'L2') > 900 AS done, coun
 CREATE TABLE kept AS SELECT * FROM passing WHERE n <= 10;
 \c -
 SET client_min_messages = warning;
+-- the session that has ended may still be at dropping its tables
+DO $$
+BEGIN
+    FOR i IN 1 .. 1000 LOOP
+        EXIT WHEN NOT EXISTS (SELECT FROM pg_class WHERE relname IN ('passing', 'at_commit'));
+        PERFORM pg_sleep(0.02);
+    END LOOP;
+END $$;
 SELECT count((nbmf_info(body)).object) AS with_dictionary, count(*) FILTER (WHERE body::text <> chat(n)) AS wrong FROM kept;
 CALL nbmf.maintain();
 SELECT count(*) AS forgotten_with_the_session FROM nbmf.attached;

@@ -272,13 +272,17 @@ has_trigger(int32 attachment)
 {
 	Oid types[1] = {TEXTOID};
 	Datum value = CStringGetTextDatum(psprintf("%d", attachment));
-	int result = SPI_execute_with_args(
+	int result;
+
+	/* the relation is gone as of now, and so are its triggers, but only as of now */
+	PushActiveSnapshot(GetLatestSnapshot());
+	result = SPI_execute_with_args(
 		"SELECT FROM pg_catalog.pg_trigger "
 		"WHERE tgfoid OPERATOR(pg_catalog.=) 'nbmf.encode()'::pg_catalog.regprocedure "
 		"AND pg_catalog.split_part(pg_catalog.encode(tgargs, 'escape'), '\\000', 1) "
 		"OPERATOR(pg_catalog.=) $1",
 		1, types, &value, NULL, true, 1);
-
+	PopActiveSnapshot();
 	if (result != SPI_OK_SELECT)
 		elog(ERROR, "SPI_execute_with_args failed: %s", SPI_result_code_string(result));
 	return SPI_processed > 0;
