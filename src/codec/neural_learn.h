@@ -190,7 +190,10 @@ look_up(NeuralTrainer *t, uint32_t contexts)
 			neural_clear(s, i);
 		else
 		{
-			neural_hear(s, t->image, i, c->symbol, levels);
+			s->symbol[0][i] = c->symbol[0];
+			s->symbol[1][i] = c->symbol[1];
+			s->symbol[2][i] = c->symbol[2];
+			neural_hear(s, t->image, i, levels);
 			neural_set_cells(s, t->image, i);
 			s->found |= 1u << i;
 			s->guessing |= (uint32_t) ((levels & 15) != 0) << i;
@@ -373,7 +376,7 @@ learn_symbol(NeuralTrainer *t, uint8_t y)
 
 	s->excluded_count = 0;
 	learn_escape(t, y, 6, NEURAL_ESCAPE_CONTEXTS, false);
-	neural_hash_fast(s);
+	neural_hash_fast(&s->now, s->hash);
 	neural_hear_matches(s);
 	look_up(t, NEURAL_FAST);
 	if (neural_decide_fast(s, t->image, true, &d))
@@ -384,7 +387,7 @@ learn_symbol(NeuralTrainer *t, uint8_t y)
 		learn(t, &d, STAGE_FAST, right);
 		if (taken && right)
 			return false;
-		neural_hash_slow(s);
+		neural_hash_slow(&s->now, s->hash);
 		look_up(t, NEURAL_SLOW);
 		if (taken)
 		{
@@ -394,7 +397,7 @@ learn_symbol(NeuralTrainer *t, uint8_t y)
 	}
 	else
 	{
-		neural_hash_slow(s);
+		neural_hash_slow(&s->now, s->hash);
 		look_up(t, NEURAL_SLOW);
 	}
 	for (; guess < GUESSES && neural_decide(s, t->image, guess, true, &d); guess++)
@@ -428,7 +431,11 @@ learn_document(NeuralTrainer *t, const uint8_t *content, size_t len)
 		if (++t->pending_count == PENDING_MAX)
 			count_pending(t);
 		if (i < len)
-			neural_update(s, y);
+		{
+			neural_read(&s->reader, y);
+			s->now = s->reader.context;
+			neural_update_matches(s, y);
+		}
 	}
 	count_pending(t);
 	neural_finish(s);
