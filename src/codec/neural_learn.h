@@ -32,11 +32,31 @@
 
 typedef struct Counts
 {
-	uint64_t hash; /* 0: free */
 	uint16_t count[COUNTED];
 	uint16_t other;
 	uint8_t symbol[COUNTED];
 } Counts;
+
+/*
+ * Contexts that the same upper bits of the hash lead to: a line of cache with what
+ * tells them apart, and three with their counts, none of which crosses from one into
+ * the next.  A key is the hash; but for its two upper bits, which the place tells, it
+ * has how often the context was seen, up to 3.  0: free.
+ */
+typedef struct Group
+{
+	uint64_t key[GROUP];
+	struct
+	{
+		Counts counts[3];
+		uint8_t unused[4];
+	} line[3];
+} Group;
+
+_Static_assert(sizeof(Group) == 256, "four lines of cache");
+
+#define KEY_HASH (UINT64_MAX >> 2)
+#define KEY_SEEN (UINT64_C(1) << 62)
 
 typedef struct Cell
 {
@@ -54,7 +74,8 @@ typedef struct NeuralTrainer
 {
 	NeuralImage *image;
 	NeuralState state;
-	Counts *table;
+	Group *table;     /* aligned to a line of cache */
+	void *table_room; /* where it is */
 	uint32_t table_bits;
 	Cell cells[3][NEURAL_INPUTS][256];
 	int32_t *fine;     /* weights, in the order of the image */
@@ -72,48 +93,65 @@ typedef struct NeuralTrainer
 
 /* ----- counting contexts ----- */
 
-NEURAL_INLINE Counts *
-find_counts(const NeuralTrainer *t, uint64_t hash, bool make)
+NEURAL_INLINE Group *
+group_of(const NeuralTrainer *t, uint64_t hash)
 {
-	uint64_t at = (hash >> (64 - t->table_bits)) & ~(uint64_t) (GROUP - 1);
-	Counts *group = t->table + at;
-	Counts *weakest = NULL;
-	uint32_t least = SEEN_MIN + 1;
+	return t->table + (hash >> (67 - t->table_bits));
+}
 
-	if (hash == 0)
-		hash = 1;
+NEURAL_INLINE Counts *
+group_counts(Group *group, unsigned i)
+{
+	return &group->line[i / 3].counts[i % 3];
+}
+
+/* Place of a context in its group; GROUP where it is not */
+NEURAL_INLINE unsigned
+find_key(const Group *group, uint64_t hash)
+{
+	uint64_t key = (hash != 0 ? hash : 1) & KEY_HASH;
+#ifdef NBMF_NEURAL_AVX2
+	const __m256i wanted = _mm256_set1_epi64x((long long) key);
+	const __m256i part = _mm256_set1_epi64x((long long) KEY_HASH);
+	const __m256i *keys = (const __m256i *) (const void *) group->key;
+	__m256i low = _mm256_and_si256(_mm256_loadu_si256(keys), part);
+	__m256i high = _mm256_and_si256(_mm256_loadu_si256(keys + 1), part);
+	uint32_t mask =
+		(uint32_t) _mm256_movemask_pd(_mm256_castsi256_pd(_mm256_cmpeq_epi64(low, wanted))) |
+		(uint32_t) _mm256_movemask_pd(_mm256_castsi256_pd(_mm256_cmpeq_epi64(high, wanted))) << 4;
+
+	/* a free place looks like a key of zeros */
+	for (; mask != 0; mask &= mask - 1)
+		if (group->key[neural_lowest(mask)] != 0)
+			return neural_lowest(mask);
+#else
 	for (unsigned i = 0; i < GROUP; i++)
-	{
-		Counts *c = &group[i];
+		if ((group->key[i] & KEY_HASH) == key && group->key[i] != 0)
+			return i;
+#endif
+	return GROUP;
+}
 
-		if (c->hash == hash)
-			return c;
-		if (c->hash == 0)
-		{
-			if (!make)
-				return NULL;
-			c->hash = hash;
-			return c;
-		}
-	}
-	if (!make)
-		return NULL;
-	for (unsigned i = 0; i < GROUP; i++)
-	{
-		uint32_t total = group[i].other;
+/*
+ * Place for a context that is not in its group: a free one, or that of the one that was
+ * seen least, but not often.
+ */
+NEURAL_INLINE unsigned
+make_key(Group *group, uint64_t hash)
+{
+	unsigned weakest = GROUP;
+	uint64_t least = SEEN_MIN + 1;
 
-		for (unsigned k = 0; k < COUNTED; k++)
-			total += group[i].count[k];
-		if (total < least)
+	for (unsigned i = 0; i < GROUP && least > 0; i++)
+		if (group->key[i] >> 62 < least)
 		{
-			least = total;
-			weakest = &group[i];
+			least = group->key[i] >> 62;
+			weakest = i;
 		}
-	}
-	if (weakest != NULL)
+	if (weakest < GROUP)
 	{
-		memset(weakest, 0, sizeof(*weakest));
-		weakest->hash = hash;
+		memset(group_counts(group, weakest), 0, sizeof(Counts));
+		group->key[weakest] = (hash != 0 ? hash : 1) & KEY_HASH;
 	}
 	return weakest;
 }
@@ -176,14 +214,27 @@ NEURAL_INLINE void
 look_up(NeuralTrainer *t, uint32_t contexts)
 {
 	NeuralState *s = &t->state;
+	const Counts *counts[NEURAL_INPUTS];
 
 	for (uint32_t left = contexts; left != 0; left &= left - 1)
-		neural_prefetch(t->table + ((s->hash[neural_lowest(left)] >> (64 - t->table_bits)) &
-									~(uint64_t) (GROUP - 1)));
+		neural_prefetch(group_of(t, s->hash[neural_lowest(left)]));
 	for (uint32_t left = contexts; left != 0; left &= left - 1)
 	{
 		unsigned i = neural_lowest(left);
-		const Counts *c = find_counts(t, s->hash[i], false);
+		Group *group = group_of(t, s->hash[i]);
+		unsigned place = find_key(group, s->hash[i]);
+
+		counts[i] = NULL;
+		if (place < GROUP && group->key[place] >> 62 >= SEEN_MIN)
+		{
+			counts[i] = group_counts(group, place);
+			neural_prefetch(counts[i]);
+		}
+	}
+	for (uint32_t left = contexts; left != 0; left &= left - 1)
+	{
+		unsigned i = neural_lowest(left);
+		const Counts *c = counts[i];
 		uint32_t levels = c != NULL ? levels_of(t, c) : 0;
 
 		if (levels == 0)
@@ -201,19 +252,42 @@ look_up(NeuralTrainer *t, uint32_t contexts)
 	}
 }
 
+NEURAL_INLINE uint32_t
+pending_contexts(const NeuralTrainer *t, size_t i)
+{
+	return t->pending_slow[i] ? NEURAL_FAST | NEURAL_SLOW : NEURAL_FAST;
+}
+
 NEURAL_INLINE void
 count_pending(NeuralTrainer *t)
 {
 	for (size_t i = 0; i < t->pending_count; i++)
 	{
-		uint32_t left = t->pending_slow[i] ? NEURAL_FAST | NEURAL_SLOW : NEURAL_FAST;
+		/* groups are fetched four symbols ahead, counts one */
+		if (i + 4 < t->pending_count)
+			for (uint32_t left = pending_contexts(t, i + 4); left != 0; left &= left - 1)
+				neural_prefetch(group_of(t, t->pending[i + 4][neural_lowest(left)]));
+		if (i + 1 < t->pending_count)
+			for (uint32_t left = pending_contexts(t, i + 1); left != 0; left &= left - 1)
+			{
+				uint64_t hash = t->pending[i + 1][neural_lowest(left)];
+				Group *group = group_of(t, hash);
 
-		for (; left != 0; left &= left - 1)
+				neural_prefetch(group_counts(group, find_key(group, hash) % GROUP));
+			}
+		for (uint32_t left = pending_contexts(t, i); left != 0; left &= left - 1)
 		{
-			Counts *c = find_counts(t, t->pending[i][neural_lowest(left)], true);
+			uint64_t hash = t->pending[i][neural_lowest(left)];
+			Group *group = group_of(t, hash);
+			unsigned place = find_key(group, hash);
 
-			if (c != NULL)
-				count_symbol(c, t->pending_symbol[i]);
+			if (place == GROUP)
+				place = make_key(group, hash);
+			if (place == GROUP)
+				continue;
+			if (group->key[place] >> 62 < 3)
+				group->key[place] += KEY_SEEN;
+			count_symbol(group_counts(group, place), t->pending_symbol[i]);
 		}
 	}
 	t->pending_count = 0;
@@ -231,6 +305,28 @@ move_weights(NeuralTrainer *t, const int16_t *weights, const int16_t *x, int32_t
 
 	/* error has 17 bits, rate 6, an input 12: nothing leaves 32 bits */
 	error = neural_shift(error * t->rate, 6);
+#ifdef NBMF_NEURAL_AVX2
+	{
+		const __m256i most = _mm256_set1_epi32(limit);
+		const __m256i least = _mm256_set1_epi32(-limit);
+		__m256i w[2];
+
+		for (unsigned k = 0; k < 2; k++)
+		{
+			__m256i *at8 = (__m256i *) (void *) (fine + 8 * k);
+			__m256i move = _mm256_mullo_epi32(_mm256_cvtepi16_epi32(_mm_loadu_si128(
+												  (const __m128i *) (const void *) (x + 8 * k))),
+											  _mm256_set1_epi32(error));
+
+			w[k] = _mm256_add_epi32(_mm256_loadu_si256(at8), _mm256_srai_epi32(move, 14));
+			w[k] = _mm256_max_epi32(_mm256_min_epi32(w[k], most), least);
+			_mm256_storeu_si256(at8, w[k]);
+			w[k] = _mm256_srai_epi32(w[k], FINE_SHIFT);
+		}
+		_mm256_storeu_si256((__m256i *) (void *) coarse,
+							_mm256_permute4x64_epi64(_mm256_packs_epi32(w[0], w[1]), 0xd8));
+	}
+#else
 	for (unsigned i = 0; i < NEURAL_INPUTS; i++)
 	{
 		int32_t w = fine[i] + neural_shift(x[i] * error, 14);
@@ -240,6 +336,7 @@ move_weights(NeuralTrainer *t, const int16_t *weights, const int16_t *x, int32_t
 		fine[i] = w;
 		coarse[i] = (int16_t) neural_shift(w, FINE_SHIFT);
 	}
+#endif
 }
 
 NEURAL_INLINE void
@@ -296,12 +393,11 @@ escape_line(NeuralTrainer *t, uint64_t hash)
 	unsigned rarest = 0;
 
 	for (unsigned i = 0; i < NEURAL_ESCAPE_WAYS; i++)
-	{
 		if ((uint8_t) lines[i * NEURAL_ESCAPE_LINE] == check)
 			return lines + i * NEURAL_ESCAPE_LINE;
+	for (unsigned i = 1; i < NEURAL_ESCAPE_WAYS; i++)
 		if (t->nodes[number + i][1].n < t->nodes[number + rarest][1].n)
 			rarest = i;
-	}
 	for (unsigned i = 0; i < 16; i++)
 		t->nodes[number + rarest][i] = (Node){32768, 0};
 	memset(lines + rarest * NEURAL_ESCAPE_LINE, 0, NEURAL_ESCAPE_LINE);
