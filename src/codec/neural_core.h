@@ -797,15 +797,15 @@ neural_decide(const NeuralState *s, const NeuralImage *image, unsigned guess, bo
 /* ----- the escape: a byte that nobody guessed, bit by bit ----- */
 
 NEURAL_INLINE void
-neural_escape_hash(const NeuralState *s, uint64_t *h)
+neural_escape_hash(const NeuralState *s, const NeuralContext *x, uint64_t *h)
 {
-	uint64_t w = s->now.recent[0];
+	uint64_t w = x->recent[0];
 
 	h[0] = neural_mix(21, 0);
 	h[1] = neural_mix(22, w & 0xff);
 	h[2] = neural_mix(23, w & 0xffff);
-	h[3] = neural_mix(neural_mix(24, s->now.field), s->now.value_len < 20 ? s->now.value_len : 20);
-	h[4] = neural_mix(neural_mix(25, s->now.field), w & 0xff);
+	h[3] = neural_mix(neural_mix(24, x->field), x->value_len < 20 ? x->value_len : 20);
+	h[4] = neural_mix(neural_mix(25, x->field), w & 0xff);
 	h[5] =
 		neural_mix(26, s->excluded_count > 0 ? neural_mix((uint64_t) s->excluded[0] + 1, w & 0xff)
 											 : w & 0xffffff);
@@ -824,7 +824,7 @@ neural_escape_prefetch(const NeuralImage *image, const uint64_t *hash)
 NEURAL_INLINE void
 neural_escape_begin(const NeuralState *s, const NeuralImage *image, uint64_t *hash)
 {
-	neural_escape_hash(s, hash);
+	neural_escape_hash(s, &s->now, hash);
 	neural_escape_prefetch(image, hash);
 }
 

@@ -405,6 +405,20 @@ escape_line(NeuralTrainer *t, uint64_t hash)
 	return lines + rarest * NEURAL_ESCAPE_LINE;
 }
 
+/* Fetch the nodes of an escape's context, whose line is there already */
+NEURAL_INLINE void
+prefetch_nodes(const NeuralTrainer *t, uint64_t hash)
+{
+	const int8_t *bucket = neural_escape_bucket(t->image, hash);
+	uint8_t check = neural_escape_check(hash);
+	size_t number =
+		(size_t) (bucket - ((const int8_t *) t->image + t->image->escape_at)) / NEURAL_ESCAPE_LINE;
+
+	for (unsigned i = 0; i < NEURAL_ESCAPE_WAYS; i++)
+		if ((uint8_t) bucket[i * NEURAL_ESCAPE_LINE] == check)
+			neural_prefetch(&t->nodes[number + i]);
+}
+
 /*
  * Learn a byte as an escape: its nodes in contexts from .. to - 1 and, when all
  * are there, the weights.
@@ -415,7 +429,21 @@ learn_escape(NeuralTrainer *t, uint8_t y, unsigned from, unsigned to, bool weigh
 	uint64_t hash[NEURAL_ESCAPE_CONTEXTS];
 	uint32_t node = 1;
 
-	neural_escape_hash(&t->state, hash);
+	neural_escape_hash(&t->state, &t->state.now, hash);
+	if (weights)
+	{
+		uint64_t second[NEURAL_ESCAPE_CONTEXTS];
+
+		for (unsigned i = 0; i < NEURAL_ESCAPE_CONTEXTS; i++)
+			second[i] = neural_escape_half(hash[i], y >> 4);
+		neural_escape_prefetch(t->image, hash);
+		neural_escape_prefetch(t->image, second);
+		for (unsigned i = from; i < to; i++)
+		{
+			prefetch_nodes(t, hash[i]);
+			prefetch_nodes(t, second[i]);
+		}
+	}
 	for (unsigned half = 0; half < 2; half++)
 	{
 		int8_t *line[NEURAL_ESCAPE_CONTEXTS];
@@ -472,7 +500,6 @@ learn_symbol(NeuralTrainer *t, uint8_t y)
 
 	s->excluded_count = 0;
 	learn_escape(t, y, 6, NEURAL_ESCAPE_CONTEXTS, false);
-	neural_hash_fast(&s->now, s->hash);
 	neural_hear_matches(s);
 	look_up(t, NEURAL_FAST);
 	if (neural_decide_fast(s, t->image, true, &d))
@@ -483,7 +510,6 @@ learn_symbol(NeuralTrainer *t, uint8_t y)
 		learn(t, &d, STAGE_FAST, right);
 		if (taken && right)
 			return false;
-		neural_hash_slow(&s->now, s->hash);
 		look_up(t, NEURAL_SLOW);
 		if (taken)
 		{
@@ -493,7 +519,6 @@ learn_symbol(NeuralTrainer *t, uint8_t y)
 	}
 	else
 	{
-		neural_hash_slow(&s->now, s->hash);
 		look_up(t, NEURAL_SLOW);
 	}
 	for (; guess < GUESSES && neural_decide(s, t->image, guess, true, &d); guess++)
@@ -509,29 +534,88 @@ learn_symbol(NeuralTrainer *t, uint8_t y)
 	return true;
 }
 
+/* A byte that is ahead */
+typedef struct LearnAhead
+{
+	NeuralContext context;
+	uint64_t hash[NEURAL_INPUTS];
+	uint64_t escape[4]; /* of the contexts that learn from all bytes, both halves */
+} LearnAhead;
+
+#define LEARN_AHEAD 8
+
+/*
+ * Read the byte before one that is ahead, and fetch what will be needed for it;
+ * then what the lines point to that were fetched some bytes ago.
+ */
+NEURAL_INLINE void
+learn_look_ahead(NeuralTrainer *t, LearnAhead *ring, size_t at, size_t len)
+{
+	NeuralState *s = &t->state;
+	LearnAhead *ahead = &ring[at % LEARN_AHEAD];
+	uint64_t escape[NEURAL_ESCAPE_CONTEXTS];
+	uint8_t y = at < len ? s->content[at] : (uint8_t) t->image->end_mark;
+
+	if (at > 0)
+		neural_read(&s->reader, s->content[at - 1]);
+	ahead->context = s->reader.context;
+	neural_hash_fast(&ahead->context, ahead->hash);
+	neural_hash_slow(&ahead->context, ahead->hash);
+	neural_escape_hash(s, &ahead->context, escape);
+	for (unsigned i = 0; i < 2; i++)
+	{
+		ahead->escape[2 * i] = escape[6 + i];
+		ahead->escape[2 * i + 1] = neural_escape_half(escape[6 + i], y >> 4);
+	}
+	for (unsigned i = 0; i < 4; i++)
+		neural_prefetch(neural_escape_bucket(t->image, ahead->escape[i]));
+	for (uint32_t left = NEURAL_FAST; left != 0; left &= left - 1)
+		neural_prefetch(group_of(t, ahead->hash[neural_lowest(left)]));
+	if (s->slow)
+		for (uint32_t left = NEURAL_SLOW; left != 0; left &= left - 1)
+			neural_prefetch(group_of(t, ahead->hash[neural_lowest(left)]));
+	if (at < LEARN_AHEAD / 2)
+		return;
+	ahead = &ring[(at - LEARN_AHEAD / 2) % LEARN_AHEAD];
+	for (unsigned i = 0; i < 4; i++)
+		prefetch_nodes(t, ahead->escape[i]);
+	for (uint32_t left = s->slow ? NEURAL_FAST | NEURAL_SLOW : NEURAL_FAST; left != 0;
+		 left &= left - 1)
+	{
+		uint64_t hash = ahead->hash[neural_lowest(left)];
+		Group *group = group_of(t, hash);
+
+		neural_prefetch(group_counts(group, find_key(group, hash) % GROUP));
+	}
+}
+
 NEURAL_INLINE void
 learn_document(NeuralTrainer *t, const uint8_t *content, size_t len)
 {
 	NeuralState *s = &t->state;
 	size_t symbols = len <= NBMF_NEURAL_SHORT_MAX ? len + 1 : len;
+	LearnAhead ring[LEARN_AHEAD];
+	size_t ahead = 0;
 
 	neural_begin(s, NULL, 0, content);
+	while (ahead < symbols && ahead < LEARN_AHEAD)
+		learn_look_ahead(t, ring, ahead++, len);
 	for (size_t i = 0; i < symbols; i++)
 	{
 		uint8_t y = i < len ? content[i] : (uint8_t) t->image->end_mark;
 		size_t p = t->pending_count;
 
-		t->pending_slow[p] = learn_symbol(t, y);
+		s->now = ring[i % LEARN_AHEAD].context;
+		memcpy(s->hash, ring[i % LEARN_AHEAD].hash, sizeof(s->hash));
+		if (i > 0)
+			neural_update_matches(s, content[i - 1]);
+		if (i > 0 && ahead < symbols)
+			learn_look_ahead(t, ring, ahead++, len);
+		t->pending_slow[p] = s->slow = learn_symbol(t, y);
 		t->pending_symbol[p] = y;
 		memcpy(t->pending[p], s->hash, sizeof(s->hash));
 		if (++t->pending_count == PENDING_MAX)
 			count_pending(t);
-		if (i < len)
-		{
-			neural_read(&s->reader, y);
-			s->now = s->reader.context;
-			neural_update_matches(s, y);
-		}
 	}
 	count_pending(t);
 	neural_finish(s);
