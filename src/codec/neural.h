@@ -91,6 +91,41 @@ typedef struct NeuralImage
 	int16_t escape_weights[256][NEURAL_INPUTS];
 } NeuralImage;
 
+/* What is known of the bytes before the next one, as far as contexts use it */
+typedef struct NeuralContext
+{
+	uint64_t recent[3]; /* the last 24 bytes, the latest lowest */
+	uint32_t field;
+	uint32_t value;
+	uint32_t value_before;
+	uint32_t value_len;
+	uint32_t word;
+	uint32_t word_before;
+} NeuralContext;
+
+/* What follows a document and makes its contexts; may be ahead of the coder */
+typedef struct NeuralReader
+{
+	NeuralContext context;
+	uint32_t path[NEURAL_DEPTH];
+	uint32_t depth;
+	uint32_t key;
+	uint32_t string;
+	bool started;
+	bool json;
+	bool in_string;
+	bool escaped;
+} NeuralReader;
+
+/* Contexts of a byte that the coder has not come to */
+#define NEURAL_AHEAD 4
+
+typedef struct NeuralAhead
+{
+	NeuralContext context;
+	uint64_t hash[NEURAL_INPUTS];
+} NeuralAhead;
+
 typedef struct NeuralState
 {
 	/* kept from document to document */
@@ -104,21 +139,11 @@ typedef struct NeuralState
 	uint32_t pos;
 	uint32_t match[2]; /* one more than the place of the guess, or 0 */
 	uint32_t match_len[2];
-	uint64_t recent[3]; /* the last 24 bytes, the latest lowest */
+	NeuralReader reader;
+	NeuralContext now;
 	uint64_t hash[NEURAL_INPUTS];
-	uint32_t path[NEURAL_DEPTH];
-	uint32_t depth;
-	uint32_t field;
-	uint32_t key;
-	uint32_t string;
-	uint32_t value;
-	uint32_t value_before;
-	uint32_t value_len;
-	uint32_t word;
-	uint32_t word_before;
-	bool json;
-	bool in_string;
-	bool escaped;
+	bool slow;        /* the slow stage was needed */
+	bool slow_hashed; /* its hashes are there already */
 	uint8_t excluded_count;
 	uint8_t excluded[4];
 

@@ -93,22 +93,21 @@ coder_flush(NeuralCoder *c)
 
 /* A byte that nobody guessed; nodes are stretched to inputs */
 NEURAL_INLINE uint8_t
-code_escape(NeuralState *s, const NeuralImage *image, NeuralCoder *coder, bool decode, uint8_t y)
+code_escape(const NeuralImage *image, uint64_t *hash, NeuralCoder *coder, bool decode, uint8_t y)
 {
-	uint64_t hash[NEURAL_ESCAPE_CONTEXTS];
 	uint32_t node = 1;
 
-	neural_escape_hash(s, hash);
 	for (unsigned half = 0; half < 2; half++)
 	{
 		const int8_t *line[NEURAL_ESCAPE_CONTEXTS];
 		uint32_t at = 1;
 
 		if (half == 1)
+		{
 			for (unsigned i = 0; i < NEURAL_ESCAPE_CONTEXTS; i++)
 				hash[i] = neural_escape_half(hash[i], node & 15);
-		for (unsigned i = 0; i < NEURAL_ESCAPE_CONTEXTS; i++)
-			neural_prefetch(neural_escape_bucket(image, hash[i]));
+			neural_escape_prefetch(image, hash);
+		}
 		for (unsigned i = 0; i < NEURAL_ESCAPE_CONTEXTS; i++)
 			line[i] = neural_escape_line(image, hash[i]);
 		for (unsigned n = 0; n < 4; n++)
@@ -129,6 +128,7 @@ NEURAL_INLINE uint8_t
 code_symbol(NeuralState *s, const NeuralImage *image, NeuralCoder *coder, bool decode, uint8_t y)
 {
 	NeuralDecision d;
+	uint64_t hash[NEURAL_ESCAPE_CONTEXTS];
 	unsigned guess = 0;
 
 	s->excluded_count = 0;
@@ -139,6 +139,7 @@ code_symbol(NeuralState *s, const NeuralImage *image, NeuralCoder *coder, bool d
 			return d.symbol;
 		neural_find_slow(s, image);
 		neural_exclude(s, image, d.symbol);
+		neural_escape_begin(s, image, hash);
 		guess = 1;
 	}
 	else
@@ -148,8 +149,12 @@ code_symbol(NeuralState *s, const NeuralImage *image, NeuralCoder *coder, bool d
 		if (coder_bit(coder, decode, d.symbol == y, neural_squash(d.logit)))
 			return d.symbol;
 		neural_exclude(s, image, d.symbol);
+		if (guess == 0)
+			neural_escape_begin(s, image, hash);
 	}
-	return code_escape(s, image, coder, decode, y);
+	if (s->excluded_count == 0)
+		neural_escape_begin(s, image, hash);
+	return code_escape(image, hash, coder, decode, y);
 }
 
 /*
@@ -161,13 +166,22 @@ encode_document(NeuralState *s, const NeuralImage *image, const uint8_t *content
 {
 	NeuralCoder coder = {.high = UINT64_MAX, .out = payload, .end = cap};
 	uint8_t end_mark = (uint8_t) image->end_mark;
+	NeuralAhead ring[NEURAL_AHEAD];
+	size_t ahead = 0;
 
+	while (ahead <= len && ahead < NEURAL_AHEAD)
+		neural_look_ahead(s, image, ring, ahead++);
+	neural_go(s, ring, 0);
 	for (size_t i = 0; i < len && !coder.over; i++)
 	{
 		code_symbol(s, image, &coder, false, content[i]);
 		if (!bounded && content[i] == end_mark)
 			coder_bit(&coder, false, false, END_PROBABILITY);
-		neural_update(s, content[i]);
+		neural_go(s, ring, i + 1);
+		neural_enter(s, image);
+		neural_update_matches(s, content[i]);
+		if (ahead <= len)
+			neural_look_ahead(s, image, ring, ahead++);
 	}
 	if (!bounded && !coder.over)
 	{
@@ -188,6 +202,7 @@ decode_document(NeuralState *s, const NeuralImage *image, const uint8_t *payload
 	uint8_t end_mark = (uint8_t) image->end_mark;
 	size_t at = 0;
 
+	neural_hash_fast(&s->now, s->hash);
 	for (unsigned i = 0; i < LOOK_AHEAD; i++)
 		coder.code = coder.code << 8 | coder_next(&coder);
 	while (!bounded || at < cap)
@@ -201,7 +216,7 @@ decode_document(NeuralState *s, const NeuralImage *image, const uint8_t *payload
 		if (at == cap)
 			return NBMF_ERR_PAYLOAD;
 		content[at++] = c;
-		neural_update(s, c);
+		neural_update(s, image, c);
 	}
 	*len = at;
 	return coder.over ? NBMF_ERR_PAYLOAD : NBMF_OK;

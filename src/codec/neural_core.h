@@ -1,26 +1,25 @@
 /*
  * neural_core.h
- *		The arithmetic of the neural codec: contexts, evidence, mixing, and the
+ *		The arithmetic of the neural codec: matches, evidence, mixing, and the
  *		coding of one symbol.
  *
- * Everything that both sides of a frame must compute alike is in this file, once:
- * it is included by the coder for plain C, by the coder for AVX2, and by the
- * trainer.  It calls nothing but memcpy, allocates nothing, does not recurse, and
- * uses integers only, so that a compiler for another device can take it as it is.
+ * Everything that both sides of a frame must compute alike is in this file and in
+ * neural_context.h, once: they are included by the coder for plain C, by the coder
+ * for AVX2, and by the trainer.  They call nothing but memcpy and memset, allocate
+ * nothing, do not recurse, and use integers only, so that a compiler for another
+ * device can take them as they are.
  * Whatever is changed here changes the format; docs/format.md describes it.
  */
 #ifndef NBMF_NEURAL_CORE_H
 #define NBMF_NEURAL_CORE_H
 
-#include "codec/neural.h"
+#include "codec/neural_context.h"
 
 #include <string.h>
 
 #ifdef NBMF_NEURAL_AVX2
 #include <immintrin.h>
 #endif
-
-#define NEURAL_INLINE static inline __attribute__((always_inline, unused))
 
 /* Which table of evidence and weights a decision uses */
 #define STAGE_FAST  0 /* few contexts, all of one mind */
@@ -96,27 +95,6 @@ neural_squash(int32_t x)
 	return low + (((uint32_t) neural_squash_points[(at >> 5) + 1] - low) * part >> 5);
 }
 
-NEURAL_INLINE uint64_t
-neural_mix(uint64_t a, uint64_t b)
-{
-	uint64_t x = (a ^ (b * UINT64_C(0xD6E8FEB86659FD93))) * UINT64_C(0x9E3779B97F4A7C15);
-
-	return x ^ (x >> 29);
-}
-
-NEURAL_INLINE uint32_t
-neural_hash32(uint64_t x)
-{
-	return (uint32_t) ((x * UINT64_C(0x9E3779B97F4A7C15)) >> 32);
-}
-
-/* Add a byte to a running hash */
-NEURAL_INLINE uint32_t
-neural_roll(uint32_t hash, uint8_t c)
-{
-	return neural_hash32(((uint64_t) hash << 9) + c + 7);
-}
-
 /* ----- what is known before a byte ----- */
 
 NEURAL_INLINE uint8_t
@@ -130,7 +108,7 @@ neural_match_key(const NeuralState *s, unsigned m)
 {
 	uint64_t mask = m == 0 ? UINT64_C(0xffffffffffff) : UINT64_C(0xffffff);
 
-	return neural_hash32(neural_mix(s->recent[0] & mask, m + 3)) >> (32 - NEURAL_MATCH_BITS);
+	return neural_hash32(neural_mix(s->now.recent[0] & mask, m + 3)) >> (32 - NEURAL_MATCH_BITS);
 }
 
 /*
@@ -156,13 +134,13 @@ neural_begin(NeuralState *s, const uint8_t *history, size_t history_len, const u
 	memset((uint8_t *) s + NEURAL_STATE_KEPT, 0, sizeof(*s) - NEURAL_STATE_KEPT);
 	for (uint32_t i = 0; i < history_len; i++)
 	{
-		s->recent[0] = s->recent[0] << 8 | history[i];
+		s->now.recent[0] = s->now.recent[0] << 8 | history[i];
 		if (i >= 5)
 			s->match_table[0][neural_match_key(s, 0)] = s->base + i + 2;
 		if (i >= 2)
 			s->match_table[1][neural_match_key(s, 1)] = s->base + i + 2;
 	}
-	s->recent[0] = 0;
+	s->now.recent[0] = 0;
 	/* a base document most often begins like its successor */
 	if (history_len > 0)
 	{
@@ -175,124 +153,6 @@ NEURAL_INLINE void
 neural_finish(NeuralState *s)
 {
 	s->base += s->history_len + s->pos + 2;
-}
-
-NEURAL_INLINE void
-neural_hash_fast(NeuralState *s)
-{
-	uint64_t w = s->recent[0];
-	uint64_t *h = s->hash;
-
-	h[NEURAL_ORDER6] = neural_mix(1, w & UINT64_C(0xffffffffffff));
-	h[NEURAL_ORDER12] = neural_mix(neural_mix(2, w), s->recent[1] & UINT64_C(0xffffffff));
-	h[NEURAL_ORDER20] =
-		neural_mix(neural_mix(neural_mix(3, w), s->recent[1]), s->recent[2] & UINT64_C(0xffffffff));
-	h[NEURAL_FIELD] = neural_mix(neural_mix(4, s->field), s->value);
-}
-
-NEURAL_INLINE void
-neural_hash_slow(NeuralState *s)
-{
-	uint64_t w = s->recent[0];
-	uint64_t *h = s->hash;
-	uint64_t place = s->value_len < 12 ? s->value_len : 12;
-
-	h[NEURAL_ORDER1] = neural_mix(5, w & 0xff);
-	h[NEURAL_ORDER2] = neural_mix(6, w & 0xffff);
-	h[NEURAL_ORDER3] = neural_mix(7, w & 0xffffff);
-	h[NEURAL_ORDER4] = neural_mix(8, w & UINT64_C(0xffffffff));
-	h[NEURAL_ORDER5] = neural_mix(9, w & UINT64_C(0xffffffffff));
-	h[NEURAL_ORDER8] = neural_mix(10, w);
-	h[NEURAL_WORDS] = neural_mix(neural_mix(11, s->word), s->word_before);
-	h[NEURAL_PLACE] = neural_mix(neural_mix(12, s->field), (w & 0xffff) | place << 20);
-	h[NEURAL_VALUES] = neural_mix(neural_mix(neural_mix(13, s->field), s->value), s->value_before);
-}
-
-NEURAL_INLINE void
-neural_update_json(NeuralState *s, uint8_t c)
-{
-	if (s->in_string)
-	{
-		if (s->escaped)
-			s->escaped = 0;
-		else if (c == '\\')
-			s->escaped = 1;
-		else if (c == '"')
-		{
-			s->in_string = 0;
-			s->key = s->string;
-		}
-		s->string = neural_roll(s->string, c);
-		s->value = neural_roll(s->value, c);
-		s->value_len++;
-	}
-	else if (c == '"')
-	{
-		s->in_string = 1;
-		s->string = 0;
-		s->value = neural_roll(s->value, c);
-		s->value_len++;
-	}
-	else if (c == ':')
-	{
-		s->field = neural_hash32(neural_mix(s->path[s->depth & (NEURAL_DEPTH - 1)], s->key));
-		s->value = 0;
-		s->value_len = 0;
-	}
-	else if (c == ',')
-	{
-		s->value_before = s->value;
-		s->field = neural_hash32(neural_mix(s->field, 77));
-		s->value = 0;
-		s->value_len = 0;
-	}
-	else if (c == '{' || c == '[')
-	{
-		uint32_t outer = s->path[s->depth & (NEURAL_DEPTH - 1)];
-
-		s->depth++;
-		s->field = neural_hash32(neural_mix(outer, (uint64_t) s->field + (c == '[')));
-		s->path[s->depth & (NEURAL_DEPTH - 1)] = s->field;
-		s->value = 0;
-		s->value_len = 0;
-		s->value_before = 0;
-	}
-	else if (c == '}' || c == ']')
-	{
-		if (s->depth > 0)
-			s->depth--;
-		s->value = neural_roll(s->value, c);
-	}
-	else if (c != ' ' || s->value_len > 0)
-	{
-		s->value = neural_roll(s->value, c);
-		s->value_len++;
-	}
-}
-
-NEURAL_INLINE bool
-neural_separates(uint8_t c)
-{
-	return c == ' ' || c == '\t' || c == '\n' || c == ',' || c == '=' || c == ':' || c == '[' ||
-		   c == ']' || c == '(' || c == ')' || c == '|' || c == '"';
-}
-
-NEURAL_INLINE void
-neural_update_text(NeuralState *s, uint8_t c)
-{
-	if (neural_separates(c))
-	{
-		s->key = c == '\n' ? 0 : s->key + 1;
-		s->value_before = s->value;
-		s->field = neural_hash32(neural_mix(s->key < 30 ? s->key : 30, c));
-		s->value = 0;
-		s->value_len = 0;
-	}
-	else
-	{
-		s->value = neural_roll(s->value, c);
-		s->value_len++;
-	}
 }
 
 NEURAL_INLINE void
@@ -332,32 +192,11 @@ neural_update_match(NeuralState *s, unsigned m, uint8_t c)
 	*entry = s->base + here + 1;
 }
 
-/*
- * Take in the byte at s->content[s->pos], which is there by now.
- */
+/* Take in a byte that is at s->content[s->pos] and has led to s->now */
 NEURAL_INLINE void
-neural_update(NeuralState *s, uint8_t c)
+neural_update_matches(NeuralState *s, uint8_t c)
 {
-	bool letter =
-		(c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c >= 128;
-
-	s->recent[2] = s->recent[2] << 8 | s->recent[1] >> 56;
-	s->recent[1] = s->recent[1] << 8 | s->recent[0] >> 56;
-	s->recent[0] = s->recent[0] << 8 | c;
-	if (s->pos == 0)
-		s->json = c == '{' || c == '[';
 	s->pos++;
-	if (letter)
-		s->word = neural_hash32(((uint64_t) s->word << 8) + c + 1) | 1;
-	else if (s->word != 0)
-	{
-		s->word_before = s->word;
-		s->word = 0;
-	}
-	if (s->json)
-		neural_update_json(s, c);
-	else
-		neural_update_text(s, c);
 	neural_update_match(s, 0, c);
 	neural_update_match(s, 1, c);
 }
@@ -407,6 +246,25 @@ neural_equal(const uint8_t *bytes, uint8_t c)
 #endif
 }
 
+/* An input says nothing */
+NEURAL_INLINE void
+neural_clear(NeuralState *s, unsigned i)
+{
+	s->levels[i] = 0;
+	s->cell[0][i] = s->cell[1][i] = s->cell[2][i] = s->cell[3][i] = 0;
+}
+
+/*
+ * What a slot says.  The cells but the first are left for neural_set_cells, which
+ * the fast stage does without.
+ */
+NEURAL_INLINE void
+neural_hear(NeuralState *s, const NeuralImage *image, unsigned i, uint32_t levels)
+{
+	s->levels[i] = (uint16_t) levels;
+	s->cell[0][i] = (uint8_t) ((levels & 15) << 4 | image->rest[levels & 0xfff0]);
+}
+
 /*
  * Derive an input's cells from its symbols and levels.  A place that has no symbol
  * repeats another's, so that whichever of them is found, the answer is the same.
@@ -439,29 +297,6 @@ neural_set_cells(NeuralState *s, const NeuralImage *image, unsigned i)
 	}
 }
 
-/* An input says nothing */
-NEURAL_INLINE void
-neural_clear(NeuralState *s, unsigned i)
-{
-	s->levels[i] = 0;
-	s->cell[0][i] = s->cell[1][i] = s->cell[2][i] = s->cell[3][i] = 0;
-}
-
-/*
- * What a slot says: symbols and levels as they are stored.  The cells but the first
- * are left for neural_set_cells, which the fast stage does without.
- */
-NEURAL_INLINE void
-neural_hear(NeuralState *s, const NeuralImage *image, unsigned i, const uint8_t *symbols,
-			uint32_t levels)
-{
-	s->symbol[0][i] = symbols[0];
-	s->symbol[1][i] = symbols[1];
-	s->symbol[2][i] = symbols[2];
-	s->levels[i] = (uint16_t) levels;
-	s->cell[0][i] = (uint8_t) ((levels & 15) << 4 | image->rest[levels & 0xfff0]);
-}
-
 NEURAL_INLINE void
 neural_prefetch(const void *at)
 {
@@ -472,28 +307,35 @@ neural_prefetch(const void *at)
 #endif
 }
 
-/* Find a context's slot; returns its levels, 0 where there is none */
+/*
+ * Find a context's slot; returns its levels, 0 where there is none.  No branch hangs on what is found, since many a guess of
+ * the processor would have to wait for memory to be found wrong.
+ */
 NEURAL_INLINE uint32_t
 neural_find(NeuralState *s, const NeuralImage *image, unsigned i)
 {
 	uint64_t hash = s->hash[i];
 	const uint8_t *line = neural_line(image, hash);
 	uint16_t check = neural_check(hash);
-	uint16_t levels;
-	uint32_t slot;
-
 #ifdef NBMF_NEURAL_AVX2
 	__m128i checks = _mm_loadu_si128((const __m128i *) (const void *) line);
 	uint32_t mask =
 		(uint32_t) _mm_movemask_epi8(_mm_cmpeq_epi16(checks, _mm_set1_epi16((short) check)));
+	uint32_t slot = neural_lowest(mask | 0x8000) >> 1;
+	uint64_t said;
 
-	if (mask == 0)
-	{
-		neural_clear(s, i);
-		return 0;
-	}
-	slot = neural_lowest(mask) >> 1;
+	/* a slot's six bytes, from the two before it on */
+	memcpy(&said, line + NEURAL_LINE_CHECKS - 2 + NEURAL_SLOT_LEN * slot, 8);
+	said = (said >> 16) & (0 - (uint64_t) (mask != 0));
+	s->symbol[0][i] = (uint8_t) said;
+	s->symbol[1][i] = (uint8_t) (said >> 8);
+	s->symbol[2][i] = (uint8_t) (said >> 16);
+	neural_hear(s, image, i, (uint32_t) (said >> 24));
+	return (uint32_t) (said >> 24);
 #else
+	uint16_t levels;
+	uint32_t slot;
+
 	for (slot = 0; slot < NEURAL_LINE_SLOTS; slot++)
 	{
 		uint16_t other;
@@ -504,14 +346,17 @@ neural_find(NeuralState *s, const NeuralImage *image, unsigned i)
 	}
 	if (slot == NEURAL_LINE_SLOTS)
 	{
-		neural_clear(s, i);
+		neural_hear(s, image, i, 0);
 		return 0;
 	}
-#endif
 	line += NEURAL_LINE_CHECKS + NEURAL_SLOT_LEN * slot;
 	memcpy(&levels, line + 3, 2);
-	neural_hear(s, image, i, line, levels);
+	s->symbol[0][i] = line[0];
+	s->symbol[1][i] = line[1];
+	s->symbol[2][i] = line[2];
+	neural_hear(s, image, i, levels);
 	return levels;
+#endif
 }
 
 NEURAL_INLINE uint32_t
@@ -531,11 +376,13 @@ neural_hear_matches(NeuralState *s)
 {
 	s->found = 0;
 	s->guessing = 0;
+	memset(s->cell[1], 0, 3 * sizeof(s->cell[1]));
 	for (unsigned m = 0; m < 2; m++)
 	{
 		uint32_t bucket;
 
-		neural_clear(s, m);
+		s->levels[m] = 0;
+		s->cell[0][m] = 0;
 		if (s->match[m] == 0)
 			continue;
 		bucket = neural_match_bucket(s->match_len[m]);
@@ -557,16 +404,87 @@ neural_hear_matches(NeuralState *s)
 	} while (0)
 
 NEURAL_INLINE void
+neural_prefetch_fast(const NeuralImage *image, const uint64_t *hash)
+{
+	neural_prefetch(neural_line(image, hash[NEURAL_ORDER20]));
+	neural_prefetch(neural_line(image, hash[NEURAL_ORDER12]));
+	neural_prefetch(neural_line(image, hash[NEURAL_FIELD]));
+	neural_prefetch(neural_line(image, hash[NEURAL_ORDER6]));
+}
+
+NEURAL_INLINE void
+neural_prefetch_slow(const NeuralImage *image, const uint64_t *hash)
+{
+	neural_prefetch(neural_line(image, hash[NEURAL_VALUES]));
+	neural_prefetch(neural_line(image, hash[NEURAL_ORDER8]));
+	neural_prefetch(neural_line(image, hash[NEURAL_WORDS]));
+	neural_prefetch(neural_line(image, hash[NEURAL_ORDER5]));
+	neural_prefetch(neural_line(image, hash[NEURAL_ORDER4]));
+	neural_prefetch(neural_line(image, hash[NEURAL_PLACE]));
+	neural_prefetch(neural_line(image, hash[NEURAL_ORDER3]));
+	neural_prefetch(neural_line(image, hash[NEURAL_ORDER2]));
+	neural_prefetch(neural_line(image, hash[NEURAL_ORDER1]));
+}
+
+/* Contexts of the byte at a place that is ahead; the places come in order */
+NEURAL_INLINE void
+neural_look_ahead(NeuralState *s, const NeuralImage *image, NeuralAhead *ring, size_t at)
+{
+	NeuralAhead *ahead = &ring[at % NEURAL_AHEAD];
+
+	if (at > 0)
+		neural_read(&s->reader, s->content[at - 1]);
+	ahead->context = s->reader.context;
+	neural_hash_fast(&ahead->context, ahead->hash);
+	neural_prefetch_fast(image, ahead->hash);
+}
+
+/* Go to a place that was looked at */
+NEURAL_INLINE void
+neural_go(NeuralState *s, const NeuralAhead *ring, size_t at)
+{
+	const NeuralAhead *ahead = &ring[at % NEURAL_AHEAD];
+
+	s->now = ahead->context;
+	s->hash[NEURAL_ORDER20] = ahead->hash[NEURAL_ORDER20];
+	s->hash[NEURAL_ORDER12] = ahead->hash[NEURAL_ORDER12];
+	s->hash[NEURAL_FIELD] = ahead->hash[NEURAL_FIELD];
+	s->hash[NEURAL_ORDER6] = ahead->hash[NEURAL_ORDER6];
+}
+
+/*
+ * s->now and the hashes of the fast stage are those of the next byte.  Where the
+ * byte before needed the slow stage, this one most often does.
+ */
+NEURAL_INLINE void
+neural_enter(NeuralState *s, const NeuralImage *image)
+{
+	s->slow_hashed = s->slow;
+	if (s->slow)
+	{
+		neural_hash_slow(&s->now, s->hash);
+		neural_prefetch_slow(image, s->hash);
+	}
+}
+
+/* Take in a byte that is at s->content[s->pos] */
+NEURAL_INLINE void
+neural_update(NeuralState *s, const NeuralImage *image, uint8_t c)
+{
+	neural_read(&s->reader, c);
+	s->now = s->reader.context;
+	neural_hash_fast(&s->now, s->hash);
+	neural_prefetch_fast(image, s->hash);
+	neural_enter(s, image);
+	neural_update_matches(s, c);
+}
+
+NEURAL_INLINE void
 neural_find_fast(NeuralState *s, const NeuralImage *image)
 {
 	uint32_t found = 0;
 	uint32_t guessing = 0;
 
-	neural_hash_fast(s);
-	neural_prefetch(neural_line(image, s->hash[NEURAL_ORDER20]));
-	neural_prefetch(neural_line(image, s->hash[NEURAL_ORDER12]));
-	neural_prefetch(neural_line(image, s->hash[NEURAL_FIELD]));
-	neural_prefetch(neural_line(image, s->hash[NEURAL_ORDER6]));
 	neural_hear_matches(s);
 	NEURAL_ASK(NEURAL_ORDER20);
 	NEURAL_ASK(NEURAL_ORDER12);
@@ -574,20 +492,7 @@ neural_find_fast(NeuralState *s, const NeuralImage *image)
 	NEURAL_ASK(NEURAL_ORDER6);
 	s->found |= found;
 	s->guessing |= guessing;
-}
-
-/* The cells that the fast stage did without */
-NEURAL_INLINE void
-neural_complete_fast(NeuralState *s, const NeuralImage *image)
-{
-	if (s->found & 1u << NEURAL_ORDER20)
-		neural_set_cells(s, image, NEURAL_ORDER20);
-	if (s->found & 1u << NEURAL_ORDER12)
-		neural_set_cells(s, image, NEURAL_ORDER12);
-	if (s->found & 1u << NEURAL_FIELD)
-		neural_set_cells(s, image, NEURAL_FIELD);
-	if (s->found & 1u << NEURAL_ORDER6)
-		neural_set_cells(s, image, NEURAL_ORDER6);
+	s->slow = false;
 }
 
 NEURAL_INLINE void
@@ -596,17 +501,12 @@ neural_find_slow(NeuralState *s, const NeuralImage *image)
 	uint32_t found = 0;
 	uint32_t guessing = 0;
 
-	neural_hash_slow(s);
-	neural_prefetch(neural_line(image, s->hash[NEURAL_VALUES]));
-	neural_prefetch(neural_line(image, s->hash[NEURAL_ORDER8]));
-	neural_prefetch(neural_line(image, s->hash[NEURAL_WORDS]));
-	neural_prefetch(neural_line(image, s->hash[NEURAL_ORDER5]));
-	neural_prefetch(neural_line(image, s->hash[NEURAL_ORDER4]));
-	neural_prefetch(neural_line(image, s->hash[NEURAL_PLACE]));
-	neural_prefetch(neural_line(image, s->hash[NEURAL_ORDER3]));
-	neural_prefetch(neural_line(image, s->hash[NEURAL_ORDER2]));
-	neural_prefetch(neural_line(image, s->hash[NEURAL_ORDER1]));
-	neural_complete_fast(s, image);
+	s->slow = true;
+	if (!s->slow_hashed)
+	{
+		neural_hash_slow(&s->now, s->hash);
+		neural_prefetch_slow(image, s->hash);
+	}
 	NEURAL_ASK(NEURAL_VALUES);
 	NEURAL_ASK(NEURAL_ORDER8);
 	NEURAL_ASK(NEURAL_WORDS);
@@ -616,9 +516,9 @@ neural_find_slow(NeuralState *s, const NeuralImage *image)
 	NEURAL_ASK(NEURAL_ORDER3);
 	NEURAL_ASK(NEURAL_ORDER2);
 	NEURAL_ASK(NEURAL_ORDER1);
-	for (uint32_t left = found; left != 0; left &= left - 1)
-		neural_set_cells(s, image, neural_lowest(left));
 	s->found |= found;
+	for (uint32_t left = s->found & (NEURAL_FAST | NEURAL_SLOW); left != 0; left &= left - 1)
+		neural_set_cells(s, image, neural_lowest(left));
 	s->guessing |= guessing;
 }
 
@@ -769,7 +669,7 @@ neural_decide_fast(const NeuralState *s, const NeuralImage *image, bool train, N
 	}
 	d->weights[0] = image->fast_found[mask + 16 * match];
 	d->weights[1] =
-		image->fast_class[image->class_of[c] * 16 + image->class_of[s->recent[0] & 0xff]];
+		image->fast_class[image->class_of[c] * 16 + image->class_of[s->now.recent[0] & 0xff]];
 	d->weights[2] = image->fast_any;
 	d->symbol = c;
 	d->logit =
@@ -851,7 +751,8 @@ neural_weigh(const NeuralState *s, const NeuralImage *image, unsigned guess, uns
 	d->weights[0] = image->rank_order[guess][order];
 	d->weights[1] = image->rank_match[guess][match * 8 + (agree > 7 ? 7 : agree)];
 	d->weights[2] =
-		image->rank_class[guess][image->class_of[c] * 16 + image->class_of[s->recent[0] & 0xff]];
+		image
+			->rank_class[guess][image->class_of[c] * 16 + image->class_of[s->now.recent[0] & 0xff]];
 	d->symbol = c;
 	d->logit =
 		neural_shift(neural_dot(d->x, d->weights[0], d->weights[1], d->weights[2]), WEIGHT_SHIFT);
@@ -896,20 +797,35 @@ neural_decide(const NeuralState *s, const NeuralImage *image, unsigned guess, bo
 /* ----- the escape: a byte that nobody guessed, bit by bit ----- */
 
 NEURAL_INLINE void
-neural_escape_hash(const NeuralState *s, uint64_t *h)
+neural_escape_hash(const NeuralState *s, const NeuralContext *x, uint64_t *h)
 {
-	uint64_t w = s->recent[0];
+	uint64_t w = x->recent[0];
 
 	h[0] = neural_mix(21, 0);
 	h[1] = neural_mix(22, w & 0xff);
 	h[2] = neural_mix(23, w & 0xffff);
-	h[3] = neural_mix(neural_mix(24, s->field), s->value_len < 20 ? s->value_len : 20);
-	h[4] = neural_mix(neural_mix(25, s->field), w & 0xff);
+	h[3] = neural_mix(neural_mix(24, x->field), x->value_len < 20 ? x->value_len : 20);
+	h[4] = neural_mix(neural_mix(25, x->field), w & 0xff);
 	h[5] =
 		neural_mix(26, s->excluded_count > 0 ? neural_mix((uint64_t) s->excluded[0] + 1, w & 0xff)
 											 : w & 0xffffff);
 	h[6] = neural_mix(27, w & 0xff);
 	h[7] = neural_mix(28, w & 0xffff);
+}
+
+NEURAL_INLINE void
+neural_escape_prefetch(const NeuralImage *image, const uint64_t *hash)
+{
+	for (unsigned i = 0; i < NEURAL_ESCAPE_CONTEXTS; i++)
+		neural_prefetch(neural_escape_bucket(image, hash[i]));
+}
+
+/* The hashes do not change any more after the first wrong guess */
+NEURAL_INLINE void
+neural_escape_begin(const NeuralState *s, const NeuralImage *image, uint64_t *hash)
+{
+	neural_escape_hash(s, &s->now, hash);
+	neural_escape_prefetch(image, hash);
 }
 
 /* Context of the second half of a byte, given the first */

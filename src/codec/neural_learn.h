@@ -32,11 +32,31 @@
 
 typedef struct Counts
 {
-	uint64_t hash; /* 0: free */
 	uint16_t count[COUNTED];
 	uint16_t other;
 	uint8_t symbol[COUNTED];
 } Counts;
+
+/*
+ * Contexts that the same upper bits of the hash lead to: a line of cache with what
+ * tells them apart, and three with their counts, none of which crosses from one into
+ * the next.  A key is the hash; but for its two upper bits, which the place tells, it
+ * has how often the context was seen, up to 3.  0: free.
+ */
+typedef struct Group
+{
+	uint64_t key[GROUP];
+	struct
+	{
+		Counts counts[3];
+		uint8_t unused[4];
+	} line[3];
+} Group;
+
+_Static_assert(sizeof(Group) == 256, "four lines of cache");
+
+#define KEY_HASH (UINT64_MAX >> 2)
+#define KEY_SEEN (UINT64_C(1) << 62)
 
 typedef struct Cell
 {
@@ -54,7 +74,8 @@ typedef struct NeuralTrainer
 {
 	NeuralImage *image;
 	NeuralState state;
-	Counts *table;
+	Group *table;     /* aligned to a line of cache */
+	void *table_room; /* where it is */
 	uint32_t table_bits;
 	Cell cells[3][NEURAL_INPUTS][256];
 	int32_t *fine;     /* weights, in the order of the image */
@@ -73,48 +94,65 @@ typedef struct NeuralTrainer
 
 /* ----- counting contexts ----- */
 
-NEURAL_INLINE Counts *
-find_counts(const NeuralTrainer *t, uint64_t hash, bool make)
+NEURAL_INLINE Group *
+group_of(const NeuralTrainer *t, uint64_t hash)
 {
-	uint64_t at = (hash >> (64 - t->table_bits)) & ~(uint64_t) (GROUP - 1);
-	Counts *group = t->table + at;
-	Counts *weakest = NULL;
-	uint32_t least = SEEN_MIN + 1;
+	return t->table + (hash >> (67 - t->table_bits));
+}
 
-	if (hash == 0)
-		hash = 1;
+NEURAL_INLINE Counts *
+group_counts(Group *group, unsigned i)
+{
+	return &group->line[i / 3].counts[i % 3];
+}
+
+/* Place of a context in its group; GROUP where it is not */
+NEURAL_INLINE unsigned
+find_key(const Group *group, uint64_t hash)
+{
+	uint64_t key = (hash != 0 ? hash : 1) & KEY_HASH;
+#ifdef NBMF_NEURAL_AVX2
+	const __m256i wanted = _mm256_set1_epi64x((long long) key);
+	const __m256i part = _mm256_set1_epi64x((long long) KEY_HASH);
+	const __m256i *keys = (const __m256i *) (const void *) group->key;
+	__m256i low = _mm256_and_si256(_mm256_loadu_si256(keys), part);
+	__m256i high = _mm256_and_si256(_mm256_loadu_si256(keys + 1), part);
+	uint32_t mask =
+		(uint32_t) _mm256_movemask_pd(_mm256_castsi256_pd(_mm256_cmpeq_epi64(low, wanted))) |
+		(uint32_t) _mm256_movemask_pd(_mm256_castsi256_pd(_mm256_cmpeq_epi64(high, wanted))) << 4;
+
+	/* a free place looks like a key of zeros */
+	for (; mask != 0; mask &= mask - 1)
+		if (group->key[neural_lowest(mask)] != 0)
+			return neural_lowest(mask);
+#else
 	for (unsigned i = 0; i < GROUP; i++)
-	{
-		Counts *c = &group[i];
+		if ((group->key[i] & KEY_HASH) == key && group->key[i] != 0)
+			return i;
+#endif
+	return GROUP;
+}
 
-		if (c->hash == hash)
-			return c;
-		if (c->hash == 0)
-		{
-			if (!make)
-				return NULL;
-			c->hash = hash;
-			return c;
-		}
-	}
-	if (!make)
-		return NULL;
-	for (unsigned i = 0; i < GROUP; i++)
-	{
-		uint32_t total = group[i].other;
+/*
+ * Place for a context that is not in its group: a free one, or that of the one that was
+ * seen least, but not often.
+ */
+NEURAL_INLINE unsigned
+make_key(Group *group, uint64_t hash)
+{
+	unsigned weakest = GROUP;
+	uint64_t least = SEEN_MIN + 1;
 
-		for (unsigned k = 0; k < COUNTED; k++)
-			total += group[i].count[k];
-		if (total < least)
+	for (unsigned i = 0; i < GROUP && least > 0; i++)
+		if (group->key[i] >> 62 < least)
 		{
-			least = total;
-			weakest = &group[i];
+			least = group->key[i] >> 62;
+			weakest = i;
 		}
-	}
-	if (weakest != NULL)
+	if (weakest < GROUP)
 	{
-		memset(weakest, 0, sizeof(*weakest));
-		weakest->hash = hash;
+		memset(group_counts(group, weakest), 0, sizeof(Counts));
+		group->key[weakest] = (hash != 0 ? hash : 1) & KEY_HASH;
 	}
 	return weakest;
 }
@@ -177,21 +215,37 @@ NEURAL_INLINE void
 look_up(NeuralTrainer *t, uint32_t contexts)
 {
 	NeuralState *s = &t->state;
+	const Counts *counts[NEURAL_INPUTS];
 
 	for (uint32_t left = contexts; left != 0; left &= left - 1)
-		neural_prefetch(t->table + ((s->hash[neural_lowest(left)] >> (64 - t->table_bits)) &
-									~(uint64_t) (GROUP - 1)));
+		neural_prefetch(group_of(t, s->hash[neural_lowest(left)]));
 	for (uint32_t left = contexts; left != 0; left &= left - 1)
 	{
 		unsigned i = neural_lowest(left);
-		const Counts *c = find_counts(t, s->hash[i], false);
+		Group *group = group_of(t, s->hash[i]);
+		unsigned place = find_key(group, s->hash[i]);
+
+		counts[i] = NULL;
+		if (place < GROUP && group->key[place] >> 62 >= SEEN_MIN)
+		{
+			counts[i] = group_counts(group, place);
+			neural_prefetch(counts[i]);
+		}
+	}
+	for (uint32_t left = contexts; left != 0; left &= left - 1)
+	{
+		unsigned i = neural_lowest(left);
+		const Counts *c = counts[i];
 		uint32_t levels = c != NULL ? levels_of(t, c) : 0;
 
 		if (levels == 0)
 			neural_clear(s, i);
 		else
 		{
-			neural_hear(s, t->image, i, c->symbol, levels);
+			s->symbol[0][i] = c->symbol[0];
+			s->symbol[1][i] = c->symbol[1];
+			s->symbol[2][i] = c->symbol[2];
+			neural_hear(s, t->image, i, levels);
 			neural_set_cells(s, t->image, i);
 			s->found |= 1u << i;
 			s->guessing |= (uint32_t) ((levels & 15) != 0) << i;
@@ -199,19 +253,42 @@ look_up(NeuralTrainer *t, uint32_t contexts)
 	}
 }
 
+NEURAL_INLINE uint32_t
+pending_contexts(const NeuralTrainer *t, size_t i)
+{
+	return t->pending_slow[i] ? NEURAL_FAST | NEURAL_SLOW : NEURAL_FAST;
+}
+
 NEURAL_INLINE void
 count_pending(NeuralTrainer *t)
 {
 	for (size_t i = 0; i < t->pending_count; i++)
 	{
-		uint32_t left = t->pending_slow[i] ? NEURAL_FAST | NEURAL_SLOW : NEURAL_FAST;
+		/* groups are fetched four symbols ahead, counts one */
+		if (i + 4 < t->pending_count)
+			for (uint32_t left = pending_contexts(t, i + 4); left != 0; left &= left - 1)
+				neural_prefetch(group_of(t, t->pending[i + 4][neural_lowest(left)]));
+		if (i + 1 < t->pending_count)
+			for (uint32_t left = pending_contexts(t, i + 1); left != 0; left &= left - 1)
+			{
+				uint64_t hash = t->pending[i + 1][neural_lowest(left)];
+				Group *group = group_of(t, hash);
 
-		for (; left != 0; left &= left - 1)
+				neural_prefetch(group_counts(group, find_key(group, hash) % GROUP));
+			}
+		for (uint32_t left = pending_contexts(t, i); left != 0; left &= left - 1)
 		{
-			Counts *c = find_counts(t, t->pending[i][neural_lowest(left)], true);
+			uint64_t hash = t->pending[i][neural_lowest(left)];
+			Group *group = group_of(t, hash);
+			unsigned place = find_key(group, hash);
 
-			if (c != NULL)
-				count_symbol(c, t->pending_symbol[i]);
+			if (place == GROUP)
+				place = make_key(group, hash);
+			if (place == GROUP)
+				continue;
+			if (group->key[place] >> 62 < 3)
+				group->key[place] += KEY_SEEN;
+			count_symbol(group_counts(group, place), t->pending_symbol[i]);
 		}
 	}
 	t->pending_count = 0;
@@ -229,6 +306,28 @@ move_weights(NeuralTrainer *t, const int16_t *weights, const int16_t *x, int32_t
 
 	/* error has 17 bits, rate 6, an input 12: nothing leaves 32 bits */
 	error = neural_shift(error * t->rate, 6);
+#ifdef NBMF_NEURAL_AVX2
+	{
+		const __m256i most = _mm256_set1_epi32(limit);
+		const __m256i least = _mm256_set1_epi32(-limit);
+		__m256i w[2];
+
+		for (unsigned k = 0; k < 2; k++)
+		{
+			__m256i *at8 = (__m256i *) (void *) (fine + 8 * k);
+			__m256i move = _mm256_mullo_epi32(_mm256_cvtepi16_epi32(_mm_loadu_si128(
+												  (const __m128i *) (const void *) (x + 8 * k))),
+											  _mm256_set1_epi32(error));
+
+			w[k] = _mm256_add_epi32(_mm256_loadu_si256(at8), _mm256_srai_epi32(move, 14));
+			w[k] = _mm256_max_epi32(_mm256_min_epi32(w[k], most), least);
+			_mm256_storeu_si256(at8, w[k]);
+			w[k] = _mm256_srai_epi32(w[k], FINE_SHIFT);
+		}
+		_mm256_storeu_si256((__m256i *) (void *) coarse,
+							_mm256_permute4x64_epi64(_mm256_packs_epi32(w[0], w[1]), 0xd8));
+	}
+#else
 	for (unsigned i = 0; i < NEURAL_INPUTS; i++)
 	{
 		int32_t w = fine[i] + neural_shift(x[i] * error, 14);
@@ -238,6 +337,7 @@ move_weights(NeuralTrainer *t, const int16_t *weights, const int16_t *x, int32_t
 		fine[i] = w;
 		coarse[i] = (int16_t) neural_shift(w, FINE_SHIFT);
 	}
+#endif
 }
 
 NEURAL_INLINE void
@@ -294,17 +394,30 @@ escape_line(NeuralTrainer *t, uint64_t hash)
 	unsigned rarest = 0;
 
 	for (unsigned i = 0; i < NEURAL_ESCAPE_WAYS; i++)
-	{
 		if ((uint8_t) lines[i * NEURAL_ESCAPE_LINE] == check)
 			return lines + i * NEURAL_ESCAPE_LINE;
+	for (unsigned i = 1; i < NEURAL_ESCAPE_WAYS; i++)
 		if (t->nodes[number + i][1].n < t->nodes[number + rarest][1].n)
 			rarest = i;
-	}
 	for (unsigned i = 0; i < 16; i++)
 		t->nodes[number + rarest][i] = (Node){32768, 0};
 	memset(lines + rarest * NEURAL_ESCAPE_LINE, 0, NEURAL_ESCAPE_LINE);
 	lines[rarest * NEURAL_ESCAPE_LINE] = (int8_t) check;
 	return lines + rarest * NEURAL_ESCAPE_LINE;
+}
+
+/* Fetch the nodes of an escape's context, whose line is there already */
+NEURAL_INLINE void
+prefetch_nodes(const NeuralTrainer *t, uint64_t hash)
+{
+	const int8_t *bucket = neural_escape_bucket(t->image, hash);
+	uint8_t check = neural_escape_check(hash);
+	size_t number =
+		(size_t) (bucket - ((const int8_t *) t->image + t->image->escape_at)) / NEURAL_ESCAPE_LINE;
+
+	for (unsigned i = 0; i < NEURAL_ESCAPE_WAYS; i++)
+		if ((uint8_t) bucket[i * NEURAL_ESCAPE_LINE] == check)
+			neural_prefetch(&t->nodes[number + i]);
 }
 
 /*
@@ -317,7 +430,21 @@ learn_escape(NeuralTrainer *t, uint8_t y, unsigned from, unsigned to, bool weigh
 	uint64_t hash[NEURAL_ESCAPE_CONTEXTS];
 	uint32_t node = 1;
 
-	neural_escape_hash(&t->state, hash);
+	neural_escape_hash(&t->state, &t->state.now, hash);
+	if (weights)
+	{
+		uint64_t second[NEURAL_ESCAPE_CONTEXTS];
+
+		for (unsigned i = 0; i < NEURAL_ESCAPE_CONTEXTS; i++)
+			second[i] = neural_escape_half(hash[i], y >> 4);
+		neural_escape_prefetch(t->image, hash);
+		neural_escape_prefetch(t->image, second);
+		for (unsigned i = from; i < to; i++)
+		{
+			prefetch_nodes(t, hash[i]);
+			prefetch_nodes(t, second[i]);
+		}
+	}
 	for (unsigned half = 0; half < 2; half++)
 	{
 		int8_t *line[NEURAL_ESCAPE_CONTEXTS];
@@ -374,7 +501,6 @@ learn_symbol(NeuralTrainer *t, uint8_t y)
 
 	s->excluded_count = 0;
 	learn_escape(t, y, 6, NEURAL_ESCAPE_CONTEXTS, false);
-	neural_hash_fast(s);
 	neural_hear_matches(s);
 	look_up(t, NEURAL_FAST);
 	if (neural_decide_fast(s, t->image, true, &d))
@@ -385,7 +511,6 @@ learn_symbol(NeuralTrainer *t, uint8_t y)
 		learn(t, &d, STAGE_FAST, right);
 		if (taken && right)
 			return false;
-		neural_hash_slow(s);
 		look_up(t, NEURAL_SLOW);
 		if (taken)
 		{
@@ -395,7 +520,6 @@ learn_symbol(NeuralTrainer *t, uint8_t y)
 	}
 	else
 	{
-		neural_hash_slow(s);
 		look_up(t, NEURAL_SLOW);
 	}
 	for (; guess < GUESSES && neural_decide(s, t->image, guess, true, &d); guess++)
@@ -411,6 +535,61 @@ learn_symbol(NeuralTrainer *t, uint8_t y)
 	return true;
 }
 
+/* A byte that is ahead */
+typedef struct LearnAhead
+{
+	NeuralContext context;
+	uint64_t hash[NEURAL_INPUTS];
+	uint64_t escape[4]; /* of the contexts that learn from all bytes, both halves */
+} LearnAhead;
+
+#define LEARN_AHEAD 8
+
+/*
+ * Read the byte before one that is ahead, and fetch what will be needed for it;
+ * then what the lines point to that were fetched some bytes ago.
+ */
+NEURAL_INLINE void
+learn_look_ahead(NeuralTrainer *t, LearnAhead *ring, size_t at, size_t len)
+{
+	NeuralState *s = &t->state;
+	LearnAhead *ahead = &ring[at % LEARN_AHEAD];
+	uint64_t escape[NEURAL_ESCAPE_CONTEXTS];
+	uint8_t y = at < len ? s->content[at] : (uint8_t) t->image->end_mark;
+
+	if (at > 0)
+		neural_read(&s->reader, s->content[at - 1]);
+	ahead->context = s->reader.context;
+	neural_hash_fast(&ahead->context, ahead->hash);
+	neural_hash_slow(&ahead->context, ahead->hash);
+	neural_escape_hash(s, &ahead->context, escape);
+	for (unsigned i = 0; i < 2; i++)
+	{
+		ahead->escape[2 * i] = escape[6 + i];
+		ahead->escape[2 * i + 1] = neural_escape_half(escape[6 + i], y >> 4);
+	}
+	for (unsigned i = 0; i < 4; i++)
+		neural_prefetch(neural_escape_bucket(t->image, ahead->escape[i]));
+	for (uint32_t left = NEURAL_FAST; left != 0; left &= left - 1)
+		neural_prefetch(group_of(t, ahead->hash[neural_lowest(left)]));
+	if (s->slow)
+		for (uint32_t left = NEURAL_SLOW; left != 0; left &= left - 1)
+			neural_prefetch(group_of(t, ahead->hash[neural_lowest(left)]));
+	if (at < LEARN_AHEAD / 2)
+		return;
+	ahead = &ring[(at - LEARN_AHEAD / 2) % LEARN_AHEAD];
+	for (unsigned i = 0; i < 4; i++)
+		prefetch_nodes(t, ahead->escape[i]);
+	for (uint32_t left = s->slow ? NEURAL_FAST | NEURAL_SLOW : NEURAL_FAST; left != 0;
+		 left &= left - 1)
+	{
+		uint64_t hash = ahead->hash[neural_lowest(left)];
+		Group *group = group_of(t, hash);
+
+		neural_prefetch(group_counts(group, find_key(group, hash) % GROUP));
+	}
+}
+
 /*
  * False if the caller wants training to end.
  */
@@ -419,14 +598,24 @@ learn_document(NeuralTrainer *t, const uint8_t *content, size_t len)
 {
 	NeuralState *s = &t->state;
 	size_t symbols = len <= NBMF_NEURAL_SHORT_MAX ? len + 1 : len;
+	LearnAhead ring[LEARN_AHEAD];
+	size_t ahead = 0;
 
 	neural_begin(s, NULL, 0, content);
+	while (ahead < symbols && ahead < LEARN_AHEAD)
+		learn_look_ahead(t, ring, ahead++, len);
 	for (size_t i = 0; i < symbols; i++)
 	{
 		uint8_t y = i < len ? content[i] : (uint8_t) t->image->end_mark;
 		size_t p = t->pending_count;
 
-		t->pending_slow[p] = learn_symbol(t, y);
+		s->now = ring[i % LEARN_AHEAD].context;
+		memcpy(s->hash, ring[i % LEARN_AHEAD].hash, sizeof(s->hash));
+		if (i > 0)
+			neural_update_matches(s, content[i - 1]);
+		if (i > 0 && ahead < symbols)
+			learn_look_ahead(t, ring, ahead++, len);
+		t->pending_slow[p] = s->slow = learn_symbol(t, y);
 		t->pending_symbol[p] = y;
 		memcpy(t->pending[p], s->hash, sizeof(s->hash));
 		if (++t->pending_count == PENDING_MAX)
@@ -435,8 +624,6 @@ learn_document(NeuralTrainer *t, const uint8_t *content, size_t len)
 			if (t->interrupted != NULL && t->interrupted())
 				return false;
 		}
-		if (i < len)
-			neural_update(s, y);
 	}
 	count_pending(t);
 	neural_finish(s);

@@ -115,12 +115,26 @@ total_of(const Counts *c)
 	return total;
 }
 
-static void
-put_slot(const NeuralTrainer *t, NeuralImage *image, const Counts *c)
+/* Counts and hash of an entry, of which there are GROUP in each group */
+static const Counts *
+entry_of(const NeuralTrainer *t, size_t entry, uint64_t *hash)
 {
-	uint8_t *line = (uint8_t *) image + (neural_line(image, c->hash) - (const uint8_t *) image);
+	size_t number = entry / GROUP;
+	Group *group = t->table + number;
+
+	*hash = (group->key[entry % GROUP] & KEY_HASH) | (uint64_t) (number >> (t->table_bits - 5))
+														 << 62;
+	return group_counts(group, entry % GROUP);
+}
+
+static void
+put_slot(const NeuralTrainer *t, NeuralImage *image, size_t entry)
+{
+	uint64_t hash;
+	const Counts *c = entry_of(t, entry, &hash);
+	uint8_t *line = (uint8_t *) image + (neural_line(image, hash) - (const uint8_t *) image);
 	uint16_t levels = (uint16_t) levels_of(t, c);
-	uint16_t check = neural_check(c->hash);
+	uint16_t check = neural_check(hash);
 
 	for (unsigned i = 0; i < NEURAL_LINE_SLOTS; i++)
 	{
@@ -152,41 +166,48 @@ finish_image(const NeuralTrainer *t, const NbmfModelParams *params)
 	size_t memory = params->memory > 0 ? params->memory : DEFAULT_MEMORY;
 	size_t fixed = nbmf_neural_image_size(0, t->image->escape_buckets);
 	size_t entries = (size_t) 1 << t->table_bits;
+	uint8_t *totals = malloc(entries);
+	uint32_t *order = NULL;
 	size_t histogram[65] = {0};
-	size_t place[65];
+	size_t start[65];
 	size_t kept = 0;
-	size_t found = 0;
 	size_t lines;
 	uint32_t floor = 64;
-	uint32_t *order;
-	NeuralImage *image;
+	NeuralImage *image = NULL;
 
+	if (totals == NULL)
+		return NULL;
 	for (size_t i = 0; i < entries; i++)
 	{
-		uint32_t total = t->table[i].hash != 0 ? total_of(&t->table[i]) : 0;
+		const Group *group = t->table + i / GROUP;
+		uint64_t hash;
+		uint32_t total = (uint32_t) (group->key[i % GROUP] >> 62);
 
-		histogram[total < 64 ? total : 64]++;
+		if (total >= SEEN_MIN)
+			total = total_of(entry_of(t, i, &hash));
+		totals[i] = (uint8_t) (total < 64 ? total : 64);
+		histogram[totals[i]]++;
 	}
+	/* where those seen so often begin among the kept ones */
 	while (floor > SEEN_MIN && kept + histogram[floor] <= slots_max)
-		kept += histogram[floor--];
-	for (uint32_t total = 64; total >= floor; total--)
 	{
-		place[total] = found;
-		found += histogram[total];
+		start[floor] = kept;
+		kept += histogram[floor--];
 	}
-	kept = found < slots_max ? found : slots_max;
+	start[floor] = kept;
+	kept = kept + histogram[floor] < slots_max ? kept + histogram[floor] : slots_max;
 	lines = kept / 7 + 1;
 	if (memory < fixed + NEURAL_LINE)
-		return NULL;
+		goto end;
 	if (lines > (memory - fixed) / NEURAL_LINE)
 		lines = (memory - fixed) / NEURAL_LINE;
 	image = malloc(nbmf_neural_image_size((uint32_t) lines, t->image->escape_buckets));
-	order = malloc((found + 1) * sizeof(*order));
+	order = malloc((kept + 1) * sizeof(*order));
 	if (image == NULL || order == NULL)
 	{
 		free(image);
-		free(order);
-		return NULL;
+		image = NULL;
+		goto end;
 	}
 	nbmf_neural_image_init(image, (uint32_t) lines, t->image->escape_buckets);
 	image->end_mark = t->image->end_mark;
@@ -195,15 +216,24 @@ finish_image(const NeuralTrainer *t, const NbmfModelParams *params)
 	memcpy((uint8_t *) image + image->escape_at, (uint8_t *) t->image + t->image->escape_at,
 		   (size_t) t->image->escape_buckets * NEURAL_ESCAPE_LINE * NEURAL_ESCAPE_WAYS);
 	for (size_t i = 0; i < entries; i++)
-	{
-		uint32_t total = t->table[i].hash != 0 ? total_of(&t->table[i]) : 0;
-
-		if (total >= floor)
-			order[place[total < 64 ? total : 64]++] = (uint32_t) i;
-	}
+		if (totals[i] >= floor && start[totals[i]] < kept)
+			order[start[totals[i]]++] = (uint32_t) i;
 	for (size_t i = 0; i < kept; i++)
-		put_slot(t, image, &t->table[order[i]]);
+	{
+		if (i + 8 < kept)
+		{
+			uint64_t hash;
+
+			neural_prefetch(entry_of(t, order[i + 8], &hash));
+			neural_prefetch(neural_line(image, hash));
+		}
+		if (i + 16 < kept)
+			neural_prefetch(t->table + order[i + 16] / GROUP);
+		put_slot(t, image, order[i]);
+	}
+end:
 	free(order);
+	free(totals);
 	return image;
 }
 
@@ -213,7 +243,7 @@ trainer_free(NeuralTrainer *t)
 	if (t == NULL)
 		return;
 	free(t->image);
-	free(t->table);
+	free(t->table_room);
 	free(t->fine);
 	free(t->nodes);
 	free(t->pending);
@@ -238,20 +268,22 @@ trainer_make(size_t total)
 	while (buckets < 16384 && (size_t) buckets * 256 < total)
 		buckets *= 2;
 	t->image = malloc(nbmf_neural_image_size(1, buckets));
-	t->table = calloc((size_t) 1 << t->table_bits, sizeof(Counts));
+	t->table_room = calloc(((size_t) 1 << t->table_bits) / GROUP + 1, sizeof(Group));
 	t->fine = calloc(weights, sizeof(int32_t));
 	t->nodes = calloc((size_t) buckets * NEURAL_ESCAPE_WAYS, sizeof(*t->nodes));
 	t->pending = malloc(PENDING_MAX * sizeof(*t->pending));
 	t->pending_symbol = malloc(PENDING_MAX);
 	t->pending_slow = malloc(PENDING_MAX);
 	t->stretch = malloc(65536 * sizeof(int16_t));
-	if (t->image == NULL || t->table == NULL || t->fine == NULL || t->nodes == NULL ||
+	if (t->image == NULL || t->table_room == NULL || t->fine == NULL || t->nodes == NULL ||
 		t->pending == NULL || t->pending_symbol == NULL || t->pending_slow == NULL ||
 		t->stretch == NULL)
 	{
 		trainer_free(t);
 		return NULL;
 	}
+	t->table = (Group *) (void *) (((uintptr_t) t->table_room + NEURAL_LINE - 1) &
+								   ~(uintptr_t) (NEURAL_LINE - 1));
 	nbmf_neural_image_init(t->image, 1, buckets);
 	start_values(t);
 	return t;
