@@ -301,7 +301,11 @@ my @bad = (
 				"codec $_", sprintf('%02x', $_) . 'a36d9f8868656c6c6f',
 				'0A000'
 			]
-		} 7 .. 15),
+		} 7 .. 9, 11, 12, 14, 15),
+	[ 'a model that is not there', '0a7f200000001122', 'XX001' ],
+	[ 'a model that is not there, long', '0d7f' . length_code(20000) . '200000001122', 'XX001' ],
+	[ 'model 0', '0a00200000001122', 'XX001' ],
+	[ '1 GB of a model', '0d7f' . length_code(0x3fffff00) . '200000001122', 'XX001' ],
 	[ 'an object that is not there', '057f200000000000001122', 'XX001' ],
 	[ 'object 0', '0500200000000000001122', 'XX001' ],
 	[ 'a vector of nothing', stored(3, ''), 'XX001' ],
