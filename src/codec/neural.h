@@ -53,6 +53,7 @@ _Static_assert(NEURAL_INPUTS == 16, "one vector of int16");
 #define NEURAL_LINE_SLOTS  8
 #define NEURAL_LINE_CHECKS 16
 #define NEURAL_SLOT_LEN    6
+#define NEURAL_CHECK_MARK  0x1000
 
 /* A line of the escape: a check, and a node for each prefix of four bits */
 #define NEURAL_ESCAPE_LINE     16
@@ -124,6 +125,7 @@ typedef struct NeuralAhead
 {
 	NeuralContext context;
 	uint64_t hash[NEURAL_INPUTS];
+	const uint8_t *line[NEURAL_INPUTS];
 } NeuralAhead;
 
 typedef struct NeuralState
@@ -139,11 +141,13 @@ typedef struct NeuralState
 	uint32_t pos;
 	uint32_t match[2]; /* one more than the place of the guess, or 0 */
 	uint32_t match_len[2];
+	uint8_t match_guess[2]; /* the byte there */
 	NeuralReader reader;
 	NeuralContext now;
 	uint64_t hash[NEURAL_INPUTS];
-	bool slow;        /* the slow stage was needed */
-	bool slow_hashed; /* its hashes are there already */
+	const uint8_t *line[NEURAL_INPUTS]; /* where its slot would be */
+	bool slow;                          /* the slow stage was needed */
+	bool slow_hashed;                   /* its hashes are there already */
 	uint8_t excluded_count;
 	uint8_t excluded[4];
 
@@ -208,13 +212,11 @@ neural_line(const NeuralImage *image, uint64_t hash)
 	return (const uint8_t *) image + image->slots_at + line * NEURAL_LINE;
 }
 
-/* 1 .. 4095; 0 is an empty slot */
+/* Twelve bits and a mark; 0 is an empty slot */
 static inline uint16_t
 neural_check(uint64_t hash)
 {
-	uint16_t check = (uint16_t) (hash & 0xfff);
-
-	return check != 0 ? check : 1;
+	return (uint16_t) (NEURAL_CHECK_MARK | (hash & 0xfff));
 }
 
 static inline const int8_t *

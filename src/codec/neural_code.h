@@ -203,6 +203,7 @@ decode_document(NeuralState *s, const NeuralImage *image, const uint8_t *payload
 	size_t at = 0;
 
 	neural_hash_fast(&s->now, s->hash);
+	neural_fetch_fast(image, s->hash, s->line);
 	for (unsigned i = 0; i < LOOK_AHEAD; i++)
 		coder.code = coder.code << 8 | coder_next(&coder);
 	while (!bounded || at < cap)

@@ -38,14 +38,16 @@ NEURAL_INLINE void
 neural_hash_fast(const NeuralContext *x, uint64_t *h)
 {
 	uint64_t w = x->recent[0];
+	uint64_t latest8 = neural_mix(2, w);
 
 	h[NEURAL_ORDER6] = neural_mix(1, w & UINT64_C(0xffffffffffff));
-	h[NEURAL_ORDER12] = neural_mix(neural_mix(2, w), x->recent[1] & UINT64_C(0xffffffff));
+	h[NEURAL_ORDER12] = neural_mix(latest8, x->recent[1] & UINT64_C(0xffffffff));
 	h[NEURAL_ORDER20] =
-		neural_mix(neural_mix(neural_mix(3, w), x->recent[1]), x->recent[2] & UINT64_C(0xffffffff));
+		neural_mix(neural_mix(latest8, x->recent[1]), x->recent[2] & UINT64_C(0xffffffff));
 	h[NEURAL_FIELD] = neural_mix(neural_mix(4, x->field), x->value);
 }
 
+/* h has the hashes of the fast stage */
 NEURAL_INLINE void
 neural_hash_slow(const NeuralContext *x, uint64_t *h)
 {
@@ -60,7 +62,7 @@ neural_hash_slow(const NeuralContext *x, uint64_t *h)
 	h[NEURAL_ORDER8] = neural_mix(10, w);
 	h[NEURAL_WORDS] = neural_mix(neural_mix(11, x->word), x->word_before);
 	h[NEURAL_PLACE] = neural_mix(neural_mix(12, x->field), (w & 0xffff) | place << 20);
-	h[NEURAL_VALUES] = neural_mix(neural_mix(neural_mix(13, x->field), x->value), x->value_before);
+	h[NEURAL_VALUES] = neural_mix(h[NEURAL_FIELD], x->value_before);
 }
 
 NEURAL_INLINE void

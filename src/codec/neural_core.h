@@ -13,13 +13,7 @@
 #ifndef NBMF_NEURAL_CORE_H
 #define NBMF_NEURAL_CORE_H
 
-#include "codec/neural_context.h"
-
-#include <string.h>
-
-#ifdef NBMF_NEURAL_AVX2
-#include <immintrin.h>
-#endif
+#include "codec/neural_cells.h"
 
 /* Which table of evidence and weights a decision uses */
 #define STAGE_FAST  0 /* few contexts, all of one mind */
@@ -34,6 +28,9 @@
 
 /* Later guesses must be at least so likely, or the escape is taken */
 #define AGAIN_LOGIT (-700)
+
+/* A candidate that is more likely is the guess, whatever the others are */
+#define SURE_LOGIT 0
 
 /* Wrong guesses before the escape */
 #define GUESSES 3
@@ -146,6 +143,7 @@ neural_begin(NeuralState *s, const uint8_t *history, size_t history_len, const u
 	{
 		s->match[0] = 1;
 		s->match_len[0] = NEURAL_MATCH_START;
+		s->match_guess[0] = history[0];
 	}
 }
 
@@ -160,9 +158,8 @@ neural_update_match(NeuralState *s, unsigned m, uint8_t c)
 {
 	uint32_t least = m == 0 ? NEURAL_LONG_LEN : NEURAL_SHORT_LEN;
 	uint32_t here = s->history_len + s->pos;
-	uint32_t *entry;
 
-	if (s->match[m] != 0 && neural_byte_at(s, s->match[m] - 1) == c)
+	if (s->match[m] != 0 && s->match_guess[m] == c)
 	{
 		s->match[m]++;
 		s->match_len[m]++;
@@ -172,24 +169,28 @@ neural_update_match(NeuralState *s, unsigned m, uint8_t c)
 		s->match[m] = 0;
 		s->match_len[m] = 0;
 	}
-	if (s->pos < least)
-		return;
-	entry = &s->match_table[m][neural_match_key(s, m)];
-	if (s->match[m] == 0 && *entry > s->base)
+	if (s->pos >= least)
 	{
-		uint32_t at = *entry - s->base - 1;
-		uint32_t len = 0;
+		uint32_t *entry = &s->match_table[m][neural_match_key(s, m)];
 
-		while (len < 32 && len < at && len < s->pos &&
-			   neural_byte_at(s, at - 1 - len) == s->content[s->pos - 1 - len])
-			len++;
-		if (len >= least)
+		if (s->match[m] == 0 && *entry > s->base)
 		{
-			s->match[m] = at + 1;
-			s->match_len[m] = len;
+			uint32_t at = *entry - s->base - 1;
+			uint32_t len = 0;
+
+			while (len < 32 && len < at && len < s->pos &&
+				   neural_byte_at(s, at - 1 - len) == s->content[s->pos - 1 - len])
+				len++;
+			if (len >= least)
+			{
+				s->match[m] = at + 1;
+				s->match_len[m] = len;
+			}
 		}
+		*entry = s->base + here + 1;
 	}
-	*entry = s->base + here + 1;
+	if (s->match[m] != 0)
+		s->match_guess[m] = neural_byte_at(s, s->match[m] - 1);
 }
 
 /* Take in a byte that is at s->content[s->pos] and has led to s->now */
@@ -201,101 +202,7 @@ neural_update_matches(NeuralState *s, uint8_t c)
 	neural_update_match(s, 1, c);
 }
 
-/* ----- what the contexts say ----- */
-
-NEURAL_INLINE unsigned
-neural_lowest(uint32_t mask)
-{
-#ifdef __GNUC__
-	return (unsigned) __builtin_ctz(mask);
-#else
-	unsigned n = 0;
-
-	while ((mask >> n & 1) == 0)
-		n++;
-	return n;
-#endif
-}
-
-NEURAL_INLINE unsigned
-neural_ones(uint32_t mask)
-{
-#ifdef NBMF_NEURAL_AVX2
-	return (unsigned) __builtin_popcount(mask);
-#else
-	mask = mask - (mask >> 1 & 0x5555);
-	mask = (mask & 0x3333) + (mask >> 2 & 0x3333);
-	mask = (mask + (mask >> 4)) & 0x0f0f;
-	return (mask + (mask >> 8)) & 31;
-#endif
-}
-
-/* Inputs whose byte is c, as bits */
-NEURAL_INLINE uint32_t
-neural_equal(const uint8_t *bytes, uint8_t c)
-{
-#ifdef NBMF_NEURAL_AVX2
-	return (uint32_t) _mm_movemask_epi8(_mm_cmpeq_epi8(
-		_mm_loadu_si128((const __m128i *) (const void *) bytes), _mm_set1_epi8((char) c)));
-#else
-	uint32_t mask = 0;
-
-	for (unsigned i = 0; i < NEURAL_INPUTS; i++)
-		mask |= (uint32_t) (bytes[i] == c) << i;
-	return mask;
-#endif
-}
-
-/* An input says nothing */
-NEURAL_INLINE void
-neural_clear(NeuralState *s, unsigned i)
-{
-	s->levels[i] = 0;
-	s->cell[0][i] = s->cell[1][i] = s->cell[2][i] = s->cell[3][i] = 0;
-}
-
-/*
- * What a slot says.  The cells but the first are left for neural_set_cells, which
- * the fast stage does without.
- */
-NEURAL_INLINE void
-neural_hear(NeuralState *s, const NeuralImage *image, unsigned i, uint32_t levels)
-{
-	s->levels[i] = (uint16_t) levels;
-	s->cell[0][i] = (uint8_t) ((levels & 15) << 4 | image->rest[levels & 0xfff0]);
-}
-
-/*
- * Derive an input's cells from its symbols and levels.  A place that has no symbol
- * repeats another's, so that whichever of them is found, the answer is the same.
- */
-NEURAL_INLINE void
-neural_set_cells(NeuralState *s, const NeuralImage *image, unsigned i)
-{
-	uint32_t levels = s->levels[i];
-
-	if (levels < 16)
-	{
-		s->symbol[1][i] = s->symbol[2][i] = s->symbol[0][i];
-		s->cell[0][i] = s->cell[1][i] = s->cell[2][i] = (uint8_t) (levels << 4);
-		s->cell[3][i] = (uint8_t) levels;
-		return;
-	}
-	s->cell[0][i] = (uint8_t) ((levels & 15) << 4 | image->rest[levels & 0xfff0]);
-	s->cell[1][i] = (uint8_t) ((levels & 0xf0) | image->rest[levels & 0xff0f]);
-	s->cell[2][i] = (uint8_t) ((levels >> 4 & 0xf0) | image->rest[levels & 0xf0ff]);
-	s->cell[3][i] = image->rest[levels];
-	if ((levels & 0xf00) == 0)
-	{
-		s->symbol[2][i] = s->symbol[0][i];
-		s->cell[2][i] = s->cell[0][i];
-	}
-	if ((levels & 0xf0) == 0)
-	{
-		s->symbol[1][i] = s->symbol[0][i];
-		s->cell[1][i] = s->cell[0][i];
-	}
-}
+/* ----- asking the contexts ----- */
 
 NEURAL_INLINE void
 neural_prefetch(const void *at)
@@ -308,15 +215,15 @@ neural_prefetch(const void *at)
 }
 
 /*
- * Find a context's slot; returns its levels, 0 where there is none.  No branch hangs on what is found, since many a guess of
- * the processor would have to wait for memory to be found wrong.
+ * Find a context's slot; returns its levels, 0 where there is none.  No branch hangs on
+ * what is found, since many a guess of the processor would have to wait for memory to be
+ * found wrong.  The cells are left to the stage that asks.
  */
 NEURAL_INLINE uint32_t
-neural_find(NeuralState *s, const NeuralImage *image, unsigned i)
+neural_find(NeuralState *s, unsigned i)
 {
-	uint64_t hash = s->hash[i];
-	const uint8_t *line = neural_line(image, hash);
-	uint16_t check = neural_check(hash);
+	const uint8_t *line = s->line[i];
+	uint16_t check = neural_check(s->hash[i]);
 #ifdef NBMF_NEURAL_AVX2
 	__m128i checks = _mm_loadu_si128((const __m128i *) (const void *) line);
 	uint32_t mask =
@@ -330,7 +237,7 @@ neural_find(NeuralState *s, const NeuralImage *image, unsigned i)
 	s->symbol[0][i] = (uint8_t) said;
 	s->symbol[1][i] = (uint8_t) (said >> 8);
 	s->symbol[2][i] = (uint8_t) (said >> 16);
-	neural_hear(s, image, i, (uint32_t) (said >> 24));
+	s->levels[i] = (uint16_t) (said >> 24);
 	return (uint32_t) (said >> 24);
 #else
 	uint16_t levels;
@@ -346,7 +253,7 @@ neural_find(NeuralState *s, const NeuralImage *image, unsigned i)
 	}
 	if (slot == NEURAL_LINE_SLOTS)
 	{
-		neural_hear(s, image, i, 0);
+		s->levels[i] = 0;
 		return 0;
 	}
 	line += NEURAL_LINE_CHECKS + NEURAL_SLOT_LEN * slot;
@@ -354,7 +261,7 @@ neural_find(NeuralState *s, const NeuralImage *image, unsigned i)
 	s->symbol[0][i] = line[0];
 	s->symbol[1][i] = line[1];
 	s->symbol[2][i] = line[2];
-	neural_hear(s, image, i, levels);
+	s->levels[i] = levels;
 	return levels;
 #endif
 }
@@ -386,7 +293,7 @@ neural_hear_matches(NeuralState *s)
 		if (s->match[m] == 0)
 			continue;
 		bucket = neural_match_bucket(s->match_len[m]);
-		s->symbol[0][m] = s->symbol[1][m] = s->symbol[2][m] = neural_byte_at(s, s->match[m] - 1);
+		s->symbol[0][m] = s->symbol[1][m] = s->symbol[2][m] = s->match_guess[m];
 		s->cell[0][m] = s->cell[1][m] = s->cell[2][m] = (uint8_t) (2 * bucket + 1);
 		s->cell[3][m] = (uint8_t) (2 * bucket);
 		s->found |= 1u << m;
@@ -394,36 +301,37 @@ neural_hear_matches(NeuralState *s)
 	}
 }
 
-/* Look for a context, and note in local variables what it says */
-#define NEURAL_ASK(i)                                        \
-	do                                                       \
-	{                                                        \
-		uint32_t levels_ = neural_find(s, image, i);         \
-		found |= (uint32_t) (levels_ != 0) << (i);           \
-		guessing |= (uint32_t) ((levels_ & 15) != 0) << (i); \
-	} while (0)
-
-NEURAL_INLINE void
-neural_prefetch_fast(const NeuralImage *image, const uint64_t *hash)
+/* A context's line, which is fetched */
+NEURAL_INLINE const uint8_t *
+neural_fetch(const NeuralImage *image, uint64_t hash)
 {
-	neural_prefetch(neural_line(image, hash[NEURAL_ORDER20]));
-	neural_prefetch(neural_line(image, hash[NEURAL_ORDER12]));
-	neural_prefetch(neural_line(image, hash[NEURAL_FIELD]));
-	neural_prefetch(neural_line(image, hash[NEURAL_ORDER6]));
+	const uint8_t *line = neural_line(image, hash);
+
+	neural_prefetch(line);
+	return line;
 }
 
 NEURAL_INLINE void
-neural_prefetch_slow(const NeuralImage *image, const uint64_t *hash)
+neural_fetch_fast(const NeuralImage *image, const uint64_t *hash, const uint8_t **line)
 {
-	neural_prefetch(neural_line(image, hash[NEURAL_VALUES]));
-	neural_prefetch(neural_line(image, hash[NEURAL_ORDER8]));
-	neural_prefetch(neural_line(image, hash[NEURAL_WORDS]));
-	neural_prefetch(neural_line(image, hash[NEURAL_ORDER5]));
-	neural_prefetch(neural_line(image, hash[NEURAL_ORDER4]));
-	neural_prefetch(neural_line(image, hash[NEURAL_PLACE]));
-	neural_prefetch(neural_line(image, hash[NEURAL_ORDER3]));
-	neural_prefetch(neural_line(image, hash[NEURAL_ORDER2]));
-	neural_prefetch(neural_line(image, hash[NEURAL_ORDER1]));
+	line[NEURAL_ORDER20] = neural_fetch(image, hash[NEURAL_ORDER20]);
+	line[NEURAL_ORDER12] = neural_fetch(image, hash[NEURAL_ORDER12]);
+	line[NEURAL_FIELD] = neural_fetch(image, hash[NEURAL_FIELD]);
+	line[NEURAL_ORDER6] = neural_fetch(image, hash[NEURAL_ORDER6]);
+}
+
+NEURAL_INLINE void
+neural_fetch_slow(const NeuralImage *image, const uint64_t *hash, const uint8_t **line)
+{
+	line[NEURAL_VALUES] = neural_fetch(image, hash[NEURAL_VALUES]);
+	line[NEURAL_ORDER8] = neural_fetch(image, hash[NEURAL_ORDER8]);
+	line[NEURAL_WORDS] = neural_fetch(image, hash[NEURAL_WORDS]);
+	line[NEURAL_ORDER5] = neural_fetch(image, hash[NEURAL_ORDER5]);
+	line[NEURAL_ORDER4] = neural_fetch(image, hash[NEURAL_ORDER4]);
+	line[NEURAL_PLACE] = neural_fetch(image, hash[NEURAL_PLACE]);
+	line[NEURAL_ORDER3] = neural_fetch(image, hash[NEURAL_ORDER3]);
+	line[NEURAL_ORDER2] = neural_fetch(image, hash[NEURAL_ORDER2]);
+	line[NEURAL_ORDER1] = neural_fetch(image, hash[NEURAL_ORDER1]);
 }
 
 /* Contexts of the byte at a place that is ahead; the places come in order */
@@ -436,7 +344,7 @@ neural_look_ahead(NeuralState *s, const NeuralImage *image, NeuralAhead *ring, s
 		neural_read(&s->reader, s->content[at - 1]);
 	ahead->context = s->reader.context;
 	neural_hash_fast(&ahead->context, ahead->hash);
-	neural_prefetch_fast(image, ahead->hash);
+	neural_fetch_fast(image, ahead->hash, ahead->line);
 }
 
 /* Go to a place that was looked at */
@@ -447,9 +355,13 @@ neural_go(NeuralState *s, const NeuralAhead *ring, size_t at)
 
 	s->now = ahead->context;
 	s->hash[NEURAL_ORDER20] = ahead->hash[NEURAL_ORDER20];
+	s->line[NEURAL_ORDER20] = ahead->line[NEURAL_ORDER20];
 	s->hash[NEURAL_ORDER12] = ahead->hash[NEURAL_ORDER12];
+	s->line[NEURAL_ORDER12] = ahead->line[NEURAL_ORDER12];
 	s->hash[NEURAL_FIELD] = ahead->hash[NEURAL_FIELD];
+	s->line[NEURAL_FIELD] = ahead->line[NEURAL_FIELD];
 	s->hash[NEURAL_ORDER6] = ahead->hash[NEURAL_ORDER6];
+	s->line[NEURAL_ORDER6] = ahead->line[NEURAL_ORDER6];
 }
 
 /*
@@ -463,7 +375,7 @@ neural_enter(NeuralState *s, const NeuralImage *image)
 	if (s->slow)
 	{
 		neural_hash_slow(&s->now, s->hash);
-		neural_prefetch_slow(image, s->hash);
+		neural_fetch_slow(image, s->hash, s->line);
 	}
 }
 
@@ -474,7 +386,7 @@ neural_update(NeuralState *s, const NeuralImage *image, uint8_t c)
 	neural_read(&s->reader, c);
 	s->now = s->reader.context;
 	neural_hash_fast(&s->now, s->hash);
-	neural_prefetch_fast(image, s->hash);
+	neural_fetch_fast(image, s->hash, s->line);
 	neural_enter(s, image);
 	neural_update_matches(s, c);
 }
@@ -485,11 +397,21 @@ neural_find_fast(NeuralState *s, const NeuralImage *image)
 	uint32_t found = 0;
 	uint32_t guessing = 0;
 
+/* nothing but the first symbol matters here */
+#define ASK(i)                                              \
+	do                                                      \
+	{                                                       \
+		uint32_t levels = neural_find(s, i);                \
+		found |= (uint32_t) (levels != 0) << (i);           \
+		guessing |= (uint32_t) ((levels & 15) != 0) << (i); \
+		neural_set_first_cell(s, image, i);                 \
+	} while (0)
 	neural_hear_matches(s);
-	NEURAL_ASK(NEURAL_ORDER20);
-	NEURAL_ASK(NEURAL_ORDER12);
-	NEURAL_ASK(NEURAL_FIELD);
-	NEURAL_ASK(NEURAL_ORDER6);
+	ASK(NEURAL_ORDER20);
+	ASK(NEURAL_ORDER12);
+	ASK(NEURAL_FIELD);
+	ASK(NEURAL_ORDER6);
+#undef ASK
 	s->found |= found;
 	s->guessing |= guessing;
 	s->slow = false;
@@ -498,80 +420,22 @@ neural_find_fast(NeuralState *s, const NeuralImage *image)
 NEURAL_INLINE void
 neural_find_slow(NeuralState *s, const NeuralImage *image)
 {
-	uint32_t found = 0;
-	uint32_t guessing = 0;
-
 	s->slow = true;
 	if (!s->slow_hashed)
 	{
 		neural_hash_slow(&s->now, s->hash);
-		neural_prefetch_slow(image, s->hash);
+		neural_fetch_slow(image, s->hash, s->line);
 	}
-	NEURAL_ASK(NEURAL_VALUES);
-	NEURAL_ASK(NEURAL_ORDER8);
-	NEURAL_ASK(NEURAL_WORDS);
-	NEURAL_ASK(NEURAL_ORDER5);
-	NEURAL_ASK(NEURAL_ORDER4);
-	NEURAL_ASK(NEURAL_PLACE);
-	NEURAL_ASK(NEURAL_ORDER3);
-	NEURAL_ASK(NEURAL_ORDER2);
-	NEURAL_ASK(NEURAL_ORDER1);
-	s->found |= found;
-	for (uint32_t left = s->found & (NEURAL_FAST | NEURAL_SLOW); left != 0; left &= left - 1)
-		neural_set_cells(s, image, neural_lowest(left));
-	s->guessing |= guessing;
-}
-
-#undef NEURAL_ASK
-
-/*
- * The byte is not c: take c out of what every input says.  An input that has no
- * symbol left repeats c, which is never asked for again.
- */
-NEURAL_INLINE void
-neural_exclude(NeuralState *s, const NeuralImage *image, uint8_t c)
-{
-	uint32_t touched = neural_equal(s->symbol[0], c) | neural_equal(s->symbol[1], c) |
-					   neural_equal(s->symbol[2], c);
-
-	s->excluded[s->excluded_count++] = c;
-	for (touched &= s->found; touched != 0; touched &= touched - 1)
-	{
-		unsigned i = neural_lowest(touched);
-		uint32_t levels = s->levels[i];
-
-		if (levels >= 16)
-		{
-			if (s->symbol[0][i] == c)
-			{
-				levels = (levels & 0xf000) | (levels >> 4 & 0x0ff);
-				s->symbol[0][i] = s->symbol[1][i];
-				s->symbol[1][i] = s->symbol[2][i];
-			}
-			else if (s->symbol[1][i] == c)
-			{
-				levels = (levels & 0xf00f) | (levels >> 4 & 0x0f0);
-				s->symbol[1][i] = s->symbol[2][i];
-			}
-			else
-				levels &= 0xf0ff;
-		}
-		else
-			levels = 0;
-		if ((levels & 15) == 0)
-		{
-			s->symbol[0][i] = c;
-			s->guessing &= ~(1u << i);
-		}
-		s->levels[i] = (uint16_t) levels;
-		if (levels == 0)
-		{
-			s->found &= ~(1u << i);
-			neural_clear(s, i);
-		}
-		else
-			neural_set_cells(s, image, i);
-	}
+	neural_find(s, NEURAL_VALUES);
+	neural_find(s, NEURAL_ORDER8);
+	neural_find(s, NEURAL_WORDS);
+	neural_find(s, NEURAL_ORDER5);
+	neural_find(s, NEURAL_ORDER4);
+	neural_find(s, NEURAL_PLACE);
+	neural_find(s, NEURAL_ORDER3);
+	neural_find(s, NEURAL_ORDER2);
+	neural_find(s, NEURAL_ORDER1);
+	neural_hear_all(s, image);
 }
 
 NEURAL_INLINE int32_t
@@ -784,6 +648,8 @@ neural_decide(const NeuralState *s, const NeuralImage *image, unsigned guess, bo
 			best = d->logit;
 			symbol = c;
 		}
+		if (best > SURE_LOGIT)
+			break;
 	}
 	if (best == INT32_MIN)
 		return false;

@@ -245,7 +245,7 @@ look_up(NeuralTrainer *t, uint32_t contexts)
 			s->symbol[0][i] = c->symbol[0];
 			s->symbol[1][i] = c->symbol[1];
 			s->symbol[2][i] = c->symbol[2];
-			neural_hear(s, t->image, i, levels);
+			s->levels[i] = (uint16_t) levels;
 			neural_set_cells(s, t->image, i);
 			s->found |= 1u << i;
 			s->guessing |= (uint32_t) ((levels & 15) != 0) << i;

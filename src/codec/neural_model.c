@@ -210,7 +210,7 @@ fill_plane(NeuralImage *image, unsigned plane, uint8_t *dst)
 			if (plane == PLANE_CHECK_LOW)
 				dst[n++] = (uint8_t) (check & 0xff);
 			else if (plane == PLANE_CHECK_HIGH)
-				dst[n++] = (uint8_t) (check >> 8);
+				dst[n++] = (uint8_t) ((check & ~NEURAL_CHECK_MARK) >> 8);
 			else if (plane == PLANE_LEVELS_LOW)
 				dst[n++] = (uint8_t) (levels & 0xff);
 			else if (plane == PLANE_LEVELS_HIGH)
@@ -443,8 +443,7 @@ read_slots(NeuralImage *image, PlaneReader *r, unsigned plane)
 			memcpy(&levels, slot + 3, 2);
 			if (plane == PLANE_MASKS)
 			{
-				/* a mark that a check follows */
-				check = mask >> i & 1 ? 0x1000 : 0;
+				check = mask >> i & 1 ? NEURAL_CHECK_MARK : 0;
 				memcpy(line + 2 * i, &check, 2);
 				continue;
 			}
@@ -456,8 +455,8 @@ read_slots(NeuralImage *image, PlaneReader *r, unsigned plane)
 			{
 				uint8_t high = plane_byte(r);
 
-				check = (uint16_t) ((check & 0xff) | high << 8);
-				if (high > 15 || check == 0)
+				check = (uint16_t) (check | (high & 15) << 8);
+				if (high > 15)
 					r->bad = true;
 			}
 			else if (plane == PLANE_LEVELS_LOW)
