@@ -13,6 +13,8 @@
 #                        and without optimisation, and for aarch64 (under qemu) where
 #                        its compiler and libraries are installed: golden models and
 #                        frames come out bit by bit the same
+#   check-core-device    the kernels of test/cuda, compiled for the processor, code to the
+#                        same bits; test/cuda/run does it on a GPU
 #   count-core           instructions of encoding, decoding and the fingerprint of 1 KB
 
 CORE_SRC   = $(wildcard src/codec/*.c src/crypto/*.c)
@@ -45,7 +47,7 @@ QEMU_ARM = qemu-aarch64
 
 SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 
-.PHONY: check-core check-core-portable check-core-valgrind check-core-fuzz check-warnings count-core
+.PHONY: check-core check-core-device check-core-portable check-core-valgrind check-core-fuzz check-warnings count-core
 
 check-core: build/unit
 	build/unit test/golden
@@ -87,6 +89,9 @@ check-warnings:
 		$$compiler $(CORE_FLAGS) -std=$$std -Itest/unit -fsyntax-only \
 			$(CORE_SRC) $(UNIT_SRC) $(COUNT_SRC) $(FUZZ_SRC); \
 	done; done
+
+check-core-device:
+	test/cuda/run --emulate
 
 # --toggle-collect counts inside the function only; --zero-before forgets the
 # calls that warmed up

@@ -13,6 +13,15 @@
 #include "codec/codec.h"
 
 /*
+ * A compiler for another device defines NEURAL_DEVICE as the attribute that its
+ * functions and tables need, and NEURAL_STATE_APART where the arrays of a state
+ * that are indexed by data are to lie elsewhere than its other members.
+ */
+#ifndef NEURAL_DEVICE
+#define NEURAL_DEVICE
+#endif
+
+/*
  * Inputs of a decision, one vector of 16: matches inside the document, contexts in
  * the order in which their guesses are heard, and a bias.
  */
@@ -108,7 +117,11 @@ typedef struct NeuralContext
 typedef struct NeuralReader
 {
 	NeuralContext context;
+#ifdef NEURAL_STATE_APART
+	uint32_t *path; /* to be set after neural_begin */
+#else
 	uint32_t path[NEURAL_DEPTH];
+#endif
 	uint32_t depth;
 	uint32_t key;
 	uint32_t string;
@@ -135,7 +148,11 @@ typedef struct NeuralState
 	uint32_t history_len;
 	const uint8_t *history;
 	const uint8_t *content;
+#ifdef NEURAL_STATE_APART
+	uint32_t (*match_table)[1 << NEURAL_MATCH_BITS];
+#else
 	uint32_t match_table[2][1 << NEURAL_MATCH_BITS];
+#endif
 
 	/* zeroed for each document, from here on */
 	uint32_t pos;
@@ -204,7 +221,7 @@ neural_slots(const NeuralImage *image)
 	return (uint8_t *) (uintptr_t) image + image->slots_at;
 }
 
-static inline const uint8_t *
+NEURAL_DEVICE static inline const uint8_t *
 neural_line(const NeuralImage *image, uint64_t hash)
 {
 	uint64_t line = ((hash >> 32) * image->lines) >> 32;
@@ -213,13 +230,13 @@ neural_line(const NeuralImage *image, uint64_t hash)
 }
 
 /* Twelve bits and a mark; 0 is an empty slot */
-static inline uint16_t
+NEURAL_DEVICE static inline uint16_t
 neural_check(uint64_t hash)
 {
 	return (uint16_t) (NEURAL_CHECK_MARK | (hash & 0xfff));
 }
 
-static inline const int8_t *
+NEURAL_DEVICE static inline const int8_t *
 neural_escape_bucket(const NeuralImage *image, uint64_t hash)
 {
 	uint64_t bucket = ((hash >> 32) * image->escape_buckets) >> 32;
@@ -228,7 +245,7 @@ neural_escape_bucket(const NeuralImage *image, uint64_t hash)
 		   bucket * (NEURAL_ESCAPE_LINE * NEURAL_ESCAPE_WAYS);
 }
 
-static inline uint8_t
+NEURAL_DEVICE static inline uint8_t
 neural_escape_check(uint64_t hash)
 {
 	uint8_t check = (uint8_t) hash;

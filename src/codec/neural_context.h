@@ -11,7 +11,7 @@
 
 #include "codec/neural.h"
 
-#define NEURAL_INLINE static inline __attribute__((always_inline, unused))
+#define NEURAL_INLINE NEURAL_DEVICE static inline __attribute__((always_inline, unused))
 
 NEURAL_INLINE uint64_t
 neural_mix(uint64_t a, uint64_t b)

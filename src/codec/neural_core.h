@@ -59,7 +59,7 @@ typedef struct NeuralDecision
  * 65536 / (1 + exp(-x / 256)) for x = -2816, -2784 .. 2816, between which
  * neural_squash goes straight.
  */
-static const uint16_t neural_squash_points[178] = {
+NEURAL_DEVICE static const uint16_t neural_squash_points[178] = {
 	1,     1,     1,     2,     2,     2,     2,     3,     3,     3,     4,     4,     5,
 	6,     6,     7,     8,     9,     10,    12,    13,    15,    17,    19,    22,    25,
 	28,    32,    36,    41,    47,    53,    60,    68,    77,    87,    98,    111,   126,
@@ -122,7 +122,7 @@ neural_begin(NeuralState *s, const uint8_t *history, size_t history_len, const u
 	}
 	if (s->base > UINT32_C(0x80000000) - NEURAL_HISTORY_MAX)
 	{
-		memset(s->match_table, 0, sizeof(s->match_table));
+		memset(s->match_table, 0, 2 * sizeof(s->match_table[0]));
 		s->base = 0;
 	}
 	s->history = history;
