@@ -194,7 +194,9 @@ main(int argc, char **argv)
 	training = seconds(CLOCK_PROCESS_CPUTIME_ID) - training;
 	if (nbmf_model_memory(stored, stored_len, &model.image_len) != NBMF_OK)
 		return 1;
-	image = need(malloc(model.image_len));
+	/* nbmf_model_load wants whole lines of cache */
+	image = need(malloc(model.image_len + 63));
+	image = (uint8_t *) image + (64 - (uintptr_t) image % 64) % 64;
 	loading = seconds(CLOCK_PROCESS_CPUTIME_ID);
 	if (nbmf_model_load(stored, stored_len, image, model.image_len) != NBMF_OK)
 		return 1;
