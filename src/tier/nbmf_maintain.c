@@ -222,14 +222,19 @@ count_use(Step *step, NbmfShare share, uint32 dictionary, HeapTuple row, const N
 	use->stored_bytes += (int64) nbmf_stored_size(frame_len);
 }
 
+static bool
+is_within(int64 n, int64 limit)
+{
+	return n >= -limit && n <= limit;
+}
+
 /*
  * A moment that long ago; the beginning of time where it cannot be said.
  */
 static TimestampTz
 moment_before(TimestampTz moment, Interval span)
 {
-	if (Abs((int64) span.month) > 12 * AGE_YEARS_MAX ||
-		Abs((int64) span.day) > 366 * AGE_YEARS_MAX ||
+	if (!is_within(span.month, 12 * AGE_YEARS_MAX) || !is_within(span.day, 366 * AGE_YEARS_MAX) ||
 		span.time / USECS_PER_DAY > 366 * AGE_YEARS_MAX)
 		return DT_NOBEGIN;
 	return DatumGetTimestampTz(DirectFunctionCall2(
