@@ -156,15 +156,14 @@ nbmf_throw_interrupt(void)
 }
 
 /*
- * Decode a frame that was just made, and raise an error if it does not give
- * the content back: a fault in this library or in libzstd, which must not
- * reach a table.
+ * Decode a frame that was just made with a dictionary, and raise an error if it
+ * does not give the content back: a fault in this library or in libzstd, which
+ * must not reach a table.
  */
 static void
-check_encoding(const char *made, Size made_len, const NbmfEncodeParams *params, const char *content,
-			   Size len)
+check_encoding(const char *made, Size made_len, const NbmfDict *dict, const char *content, Size len)
 {
-	NbmfObjects objects = {.dict = params->dict, .model = params->model};
+	NbmfObjects objects = {.dict = dict};
 	NbmfFrame frame;
 	NbmfStatus status;
 	char *decoded = NULL;
@@ -173,8 +172,6 @@ check_encoding(const char *made, Size made_len, const NbmfEncodeParams *params, 
 	if (status == NBMF_OK)
 	{
 		decoded = palloc(Max(frame.raw_len, 1));
-		if (!nbmf_codec_has_dict(frame.codec))
-			objects.dict = NULL;
 		status = nbmf_decode(&workspace, &objects, made, made_len, decoded, frame.raw_len, &frame);
 	}
 	if (status != NBMF_OK || frame.raw_len != len || memcmp(decoded, content, len) != 0)
@@ -238,8 +235,9 @@ store_content(NbmfKind kind, const char *content, Size len)
  * Encode content, with a dictionary and a model where there are: the smallest
  * frame wins.
  *
- * What zstd makes by itself is trusted; with a dictionary, the frame is
- * decoded and compared before it is returned.
+ * What zstd makes by itself is trusted.  Every frame that anything else made was
+ * decoded and compared before it is stored: that of a model by nbmf_encode, which
+ * otherwise takes the one that zstd has made, that of a dictionary here.
  */
 Nbmf *
 nbmf_value_encode(NbmfKind kind, NbmfTier tier, const char *content, Size len, int level,
@@ -291,12 +289,12 @@ nbmf_value_encode(NbmfKind kind, NbmfTier tier, const char *content, Size len, i
 		nbmf_stats_error(NBMF_STATS_PLAIN, NBMF_STATS_ENCODE);
 		nbmf_report_damage(status, &frame);
 	}
-	if (params.dict != NULL || params.model != NULL)
-		check_encoding(VARDATA(value), frame_len, &params, content, len);
+	(void) nbmf_frame_parse(VARDATA(value), frame_len, frame_len, &frame);
+	if (nbmf_codec_has_dict(frame.codec))
+		check_encoding(VARDATA(value), frame_len, params.dict, content, len);
 	SET_VARSIZE(value, VARHDRSZ + frame_len);
 	if (cap > SHRINK_FROM)
 		value = repalloc(value, VARHDRSZ + frame_len);
-	(void) nbmf_frame_parse(VARDATA(value), frame_len, frame_len, &frame);
 	nbmf_stats_stop(stats_codec(&frame), NBMF_STATS_ENCODE, &timer, len,
 					nbmf_stored_size(frame_len));
 	return value;
