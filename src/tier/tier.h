@@ -91,7 +91,7 @@ extern bytea *nbmf_documents_train(const NbmfDocuments *documents, int level, do
 /* What a model does for documents that it was not learned from */
 typedef struct NbmfModelJudgement
 {
-	double count;
+	NbmfSample judges; /* those documents */
 	double raw_bytes;
 	double without; /* bytes of their frames without the model */
 	double with;
