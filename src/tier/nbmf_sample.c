@@ -169,7 +169,10 @@ nbmf_documents_train(const NbmfDocuments *documents, int level, double weight, u
 
 	if (current != 0)
 	{
-		const NbmfDict *in_use = nbmf_dict_for_encode(current, level);
+		const NbmfDict *in_use = NULL;
+
+		/* one that is damaged cannot be used: the new one takes its place */
+		(void) nbmf_dict_for_encode(current, level, &in_use);
 
 		if (in_use != NULL)
 			best_cost = Min(best_cost, nbmf_documents_cost(documents, level, in_use, NULL) *
@@ -302,14 +305,15 @@ nbmf_documents_train_model(const NbmfDocuments *documents, int level, double tab
 	if (payload == NULL)
 		return NULL;
 	if (current.dictionary != 0)
-		dict = nbmf_dict_for_encode(current.dictionary, level);
+		(void) nbmf_dict_for_encode(current.dictionary, level, &dict);
 	nbmf_documents_judge_model(documents, level, dict, payload, &judgement);
 	weight = table_bytes / Max(judgement.raw_bytes, 1);
 	least = judgement.without * weight;
 	if (current.model != 0)
 	{
-		const NbmfModel *in_use = nbmf_model_for(current.model);
+		const NbmfModel *in_use = NULL;
 
+		(void) nbmf_model_for(current.model, &in_use);
 		if (in_use != NULL)
 			least = Min(least, sample_cost(&judgement.judges, level, dict, in_use, NULL) * weight *
 								   (1 - REPLACE_GAIN));

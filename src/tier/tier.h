@@ -122,7 +122,7 @@ typedef struct NbmfTotals
 {
 	uint64 seen;     /* values looked at */
 	uint64 replaced; /* re-encoded */
-	uint64 skipped;  /* changed or locked meanwhile */
+	uint64 skipped;  /* changed or locked meanwhile, or their new object is damaged */
 	uint64 damaged;
 	uint64 bytes_before; /* of those replaced */
 	uint64 bytes_after;

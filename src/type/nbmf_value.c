@@ -56,6 +56,14 @@ nbmf_report_damage(NbmfStatus status, const NbmfFrame *frame)
 					 errhint("Restore that row from a backup; nbmf_verify_table() finds the "
 							 "values that need it.")));
 			break;
+		case NBMF_ERR_OBJECT_DAMAGED:
+			ereport(ERROR,
+					(errcode(ERRCODE_DATA_CORRUPTED),
+					 errmsg("shared object %u is damaged", frame->object),
+					 errdetail("It belongs to %s.", nbmf_object_owner(frame->object)),
+					 errhint("Restore that row of nbmf.object from a backup; nbmf_verify_table() "
+							 "finds the values that need it.")));
+			break;
 		case NBMF_ERR_RESERVED:
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("cannot read nbmf value"),
@@ -264,16 +272,16 @@ nbmf_value_encode(NbmfKind kind, NbmfTier tier, const char *content, Size len, i
 
 	if (objects.dictionary != 0)
 	{
-		params.dict = nbmf_dict_for_encode(objects.dictionary, params.level);
-		if (params.dict == NULL)
-			nbmf_report_damage(NBMF_ERR_OBJECT, &frame);
+		status = nbmf_dict_for_encode(objects.dictionary, params.level, &params.dict);
+		if (status != NBMF_OK)
+			nbmf_report_damage(status, &frame);
 	}
 	if (objects.model != 0)
 	{
-		params.model = nbmf_model_for(objects.model);
 		frame.object = objects.model;
-		if (params.model == NULL)
-			nbmf_report_damage(NBMF_ERR_OBJECT, &frame);
+		status = nbmf_model_for(objects.model, &params.model);
+		if (status != NBMF_OK)
+			nbmf_report_damage(status, &frame);
 	}
 
 	nbmf_stats_start(NBMF_STATS_ENCODE, &timer);
@@ -411,11 +419,9 @@ nbmf_value_try_decode(Nbmf *value, Size lead, NbmfFrame *frame, char **result)
 	if (status == NBMF_OK && frame->object != 0)
 	{
 		if (nbmf_codec_has_model(frame->codec))
-			objects.model = nbmf_model_for(frame->object);
+			status = nbmf_model_for(frame->object, &objects.model);
 		else
-			objects.dict = nbmf_dict_for_decode(frame->object);
-		if (objects.dict == NULL && objects.model == NULL)
-			status = NBMF_ERR_OBJECT;
+			status = nbmf_dict_for_decode(frame->object, &objects.dict);
 	}
 	if (status == NBMF_OK)
 	{
@@ -453,15 +459,14 @@ nbmf_value_decode(Nbmf *value, Size lead, NbmfFrame *frame)
  * Is the value whole?  NBMF_OK, or what is wrong with it.
  */
 NbmfStatus
-nbmf_value_check(Nbmf *value)
+nbmf_value_check(Nbmf *value, NbmfFrame *frame)
 {
-	NbmfFrame frame;
 	char *content;
-	NbmfStatus status = nbmf_value_try_decode(value, 0, &frame, &content);
+	NbmfStatus status = nbmf_value_try_decode(value, 0, frame, &content);
 
 	if (status == NBMF_OK)
 	{
-		if (frame.kind == NBMF_KIND_JSON && !nbmf_json_valid(content, frame.raw_len))
+		if (frame->kind == NBMF_KIND_JSON && !nbmf_json_valid(content, frame->raw_len))
 			status = NBMF_ERR_CONTENT;
 		pfree(content);
 	}
