@@ -108,6 +108,10 @@ extern bytea *nbmf_documents_train_model(const NbmfDocuments *documents, int lev
 
 extern void nbmf_table_extent(Oid relid, double *bytes, double *rows);
 
+/* nbmf_catalog.c: the tables of the two that follow */
+extern Relation nbmf_catalog_open(const char *name, LOCKMODE lock);
+extern void nbmf_catalog_write(Relation rel, HeapTuple old, const Datum *values);
+
 /*
  * nbmf_pass.c: how far maintenance of a relation's column has come
  */
