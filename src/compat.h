@@ -63,6 +63,16 @@
 	index_beginscan(heap, index, snapshot, nkeys, norderbys)
 #endif
 
+/*
+ * Since 18 the planner takes the path with the fewest disabled nodes, whatever it
+ * costs: this makes an index scan worse than a disabled sequential scan
+ */
+#if PG_VERSION_NUM >= 180000
+#define nbmf_disable_index_path(index_path) ((index_path)->path.disabled_nodes += 2)
+#else
+#define nbmf_disable_index_path(index_path) ((void) 0)
+#endif
+
 /* What names a relation's file got another name in 16 */
 #if PG_VERSION_NUM >= 160000
 #define nbmf_locator(rel) ((rel)->rd_locator)

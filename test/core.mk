@@ -9,10 +9,10 @@
 #                        sees what libzstd does
 #   check-core-fuzz      the fuzz targets, FUZZ_SECONDS in all
 #   check-warnings       both compilers, C99 and C11, every warning an error
-#   check-core-portable  the tests, fewer sizes, as compiled by both compilers with
-#                        and without optimisation, and for aarch64 (under qemu) where
-#                        its compiler and libraries are installed: golden models and
-#                        frames come out bit by bit the same
+#   check-core-portable  the tests, fewer sizes, as compiled without optimisation, by
+#                        another compiler, and for aarch64 (under qemu) where
+#                        its compiler is installed: golden models and frames come out
+#                        bit by bit the same
 #   check-core-device    the kernels of test/cuda, compiled for the processor, code to the
 #                        same bits; test/cuda/run does it on a GPU
 #   count-core           instructions of encoding, decoding and the fingerprint of 1 KB
@@ -27,7 +27,8 @@ VALGRIND   = valgrind
 
 FUZZ_SECONDS = 60
 
-CORE_HEADERS = $(wildcard src/codec/*.h src/crypto/*.h test/unit/*.h)
+CORE_HEADERS = $(wildcard src/codec/*.h src/crypto/*.h)
+UNIT_HEADERS = $(CORE_HEADERS) $(wildcard test/unit/*.h)
 COUNT_SRC    = test/unit/count.c
 UNIT_SRC     = $(filter-out $(COUNT_SRC),$(wildcard test/unit/*.c))
 FUZZ_SRC     = $(wildcard test/fuzz/*.c)
@@ -38,14 +39,25 @@ UNIT_COMMA = ,
 UNIT_WRAP  = malloc ZSTD_createCCtx ZSTD_createDCtx ZSTD_CCtx_setParameter \
 	ZSTD_DCtx_setParameter ZSTD_compress2 ZSTD_CCtx_setPledgedSrcSize \
 	ZSTD_compressStream2 ZSTD_decompressDCtx
-UNIT_LINK  = $(patsubst %,-Wl$(UNIT_COMMA)--wrap=%,$(UNIT_WRAP)) $(CORE_LIBS)
+UNIT_WRAPS = $(patsubst %,-Wl$(UNIT_COMMA)--wrap=%,$(UNIT_WRAP))
+UNIT_LINK  = $(UNIT_WRAPS) $(CORE_LIBS)
 
-# Debian: dpkg --add-architecture arm64; apt-get install gcc-aarch64-linux-gnu
-# qemu-user libzstd-dev:arm64 libssl-dev:arm64
+# Debian: apt-get install gcc-aarch64-linux-gnu qemu-user, and ARM_ROOT a folder with
+# the unpacked packages libzstd1, libzstd-dev and libssl-dev of arm64 (nbmf_arm64 in
+# test/tools/setup.sh makes one), or empty where they are installed
 CORE_ARM = aarch64-linux-gnu-gcc
 QEMU_ARM = qemu-aarch64
+ARM_ROOT =
 
 SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+
+# How check-core-portable compiles
+PORTABLE_gcc-O0   = $(CORE_CC) -O0
+PORTABLE_clang-O3 = $(CORE_CLANG) -O3
+PORTABLE_arm-O2   = $(CORE_ARM) -O2 -isystem $(ARM_ROOT)/usr/include \
+	-isystem $(ARM_ROOT)/usr/include/aarch64-linux-gnu
+PORTABLE_BUILDS   = gcc-O0 clang-O3 \
+	$(if $(shell command -v $(CORE_ARM) && command -v $(QEMU_ARM)),arm-O2)
 
 .PHONY: check-core check-core-device check-core-portable check-core-valgrind check-core-fuzz check-warnings count-core
 
@@ -68,20 +80,8 @@ check-core-fuzz: $(patsubst %,build/fuzz-%,$(FUZZ_NAMES))
 		grep -E 'DONE|number_of_executed_units' build/fuzz-$$name.log; \
 	done
 
-check-core-portable: | build
-	@set -e; for how in '$(CORE_CC) -O0' '$(CORE_CC) -O3' '$(CORE_CLANG) -O0' '$(CORE_CLANG) -O3' \
-		'$(CORE_ARM) -O0' '$(CORE_ARM) -O3'; do \
-		run=; \
-		case $$how in $(CORE_ARM)*) \
-			run=$(QEMU_ARM); \
-			command -v $(CORE_ARM) >/dev/null && command -v $(QEMU_ARM) >/dev/null || \
-				{ echo "$$how: not installed, skipped"; continue; };; \
-		esac; \
-		echo "$$how"; \
-		$$how $(CORE_FLAGS) -Itest/unit -o build/unit-portable $(CORE_SRC) $(UNIT_SRC) $(UNIT_LINK); \
-		$$run build/unit-portable --quick test/golden >build/unit-portable.log || \
-			{ grep -E '^(not ok|#)' build/unit-portable.log; exit 1; }; \
-	done
+check-core-portable: $(PORTABLE_BUILDS:%=check-core-%)
+	@$(if $(filter arm-O2,$(PORTABLE_BUILDS)),true,echo "aarch64: not installed, skipped")
 
 check-warnings:
 	@set -e; for std in c99 c11; do for compiler in $(CORE_CC) $(CORE_CLANG); do \
@@ -105,19 +105,63 @@ count-core: build/count
 	done; \
 	echo "$$result"
 
-build/unit: $(CORE_SRC) $(UNIT_SRC) $(CORE_HEADERS) | build
-	$(CORE_CC) $(CORE_FLAGS) -O1 $(SANITIZE) -Itest/unit -o $@ $(CORE_SRC) $(UNIT_SRC) $(UNIT_LINK)
+# $(call core_library,NAME,COMMAND): build/NAME/core.a, the whole core as COMMAND
+# compiles it.  All programs that want the same flags link with one library, since
+# the neural codec takes the sanitizers' compilers over a minute; its two largest
+# files compile side by side under make -j.
+define core_library
+build/$(1)/core.a: $(patsubst src/%.c,build/$(1)/%.o,$(CORE_SRC))
+	rm -f $$@
+	ar rcs $$@ $$^
 
-build/unit-valgrind: $(CORE_SRC) $(UNIT_SRC) $(CORE_HEADERS) | build
-	$(CORE_CC) $(CORE_FLAGS) -O1 -Itest/unit -o $@ $(CORE_SRC) $(UNIT_SRC) $(UNIT_LINK)
+build/$(1)/%.o: src/%.c $(CORE_HEADERS)
+	@mkdir -p $$(@D)
+	$(2) $(CORE_FLAGS) -c -o $$@ $$<
+endef
 
-build/count: $(CORE_SRC) $(COUNT_SRC) test/unit/content.c $(CORE_HEADERS) | build
-	$(CORE_CC) $(CORE_FLAGS) -O2 -Itest/unit -o $@ \
-		$(CORE_SRC) $(COUNT_SRC) test/unit/content.c $(CORE_LIBS)
+CORE_UNIT     = $(CORE_CC) -O1 $(SANITIZE)
+CORE_VALGRIND = $(CORE_CC) -O1
+CORE_COUNT    = $(CORE_CC) -O2
+CORE_FUZZ     = $(CORE_CLANG) -O1 $(SANITIZE)
 
-build/fuzz-%: test/fuzz/fuzz_%.c $(CORE_SRC) $(CORE_HEADERS) test/fuzz/require.h | build
-	$(CORE_CLANG) $(CORE_FLAGS) -O1 -fsanitize=fuzzer $(SANITIZE) -Itest/unit -o $@ \
-		$< $(CORE_SRC) $(CORE_LIBS)
+$(eval $(call core_library,core-unit,$(CORE_UNIT)))
+$(eval $(call core_library,core-valgrind,$(CORE_VALGRIND)))
+$(eval $(call core_library,core-count,$(CORE_COUNT)))
+$(eval $(call core_library,core-fuzz,$(CORE_FUZZ) -fsanitize=fuzzer-no-link))
+
+build/unit: build/core-unit/core.a $(UNIT_SRC) $(UNIT_HEADERS)
+	$(CORE_UNIT) $(CORE_FLAGS) -Itest/unit -o $@ $(UNIT_SRC) $< $(UNIT_LINK)
+
+build/unit-valgrind: build/core-valgrind/core.a $(UNIT_SRC) $(UNIT_HEADERS)
+	$(CORE_VALGRIND) $(CORE_FLAGS) -Itest/unit -o $@ $(UNIT_SRC) $< $(UNIT_LINK)
+
+build/count: build/core-count/core.a $(COUNT_SRC) test/unit/content.c $(UNIT_HEADERS)
+	$(CORE_COUNT) $(CORE_FLAGS) -Itest/unit -o $@ $(COUNT_SRC) test/unit/content.c $< $(CORE_LIBS)
+
+build/fuzz-%: test/fuzz/fuzz_%.c build/core-fuzz/core.a $(UNIT_HEADERS) test/fuzz/require.h
+	$(CORE_FUZZ) -fsanitize=fuzzer $(CORE_FLAGS) -Itest/unit -o $@ \
+		$< build/core-fuzz/core.a $(CORE_LIBS)
+
+# $(call portable_check,BUILD,RUN,LINK): check-core-BUILD, the tests in one such build
+define portable_check
+$(call core_library,core-$(1),$(PORTABLE_$(1)))
+
+build/unit-$(1): build/core-$(1)/core.a $(UNIT_SRC) $(UNIT_HEADERS)
+	$(PORTABLE_$(1)) $(CORE_FLAGS) -Itest/unit -o $$@ $(UNIT_SRC) $$< $(UNIT_WRAPS) $(3)
+
+.PHONY: check-core-$(1)
+check-core-$(1): build/unit-$(1)
+	@$(2) build/unit-$(1) --quick test/golden >build/unit-$(1).log || \
+		{ echo "$(1):"; grep -E '^(not ok|#)' build/unit-$(1).log; exit 1; }
+	@echo "$(1): $$$$(tail -n 1 build/unit-$(1).log)"
+endef
+
+$(foreach name,gcc-O0 clang-O3,\
+	$(eval $(call portable_check,$(name),,$(CORE_LIBS))))
+# libcrypto as an archive, so that it brings no library of its own to be found
+$(eval $(call portable_check,arm-O2,$(QEMU_ARM) -L /usr/aarch64-linux-gnu \
+	-E LD_LIBRARY_PATH=$(ARM_ROOT)/usr/lib/aarch64-linux-gnu,\
+	-L$(ARM_ROOT)/usr/lib/aarch64-linux-gnu -lzstd -l:libcrypto.a))
 
 build:
 	mkdir -p $@

@@ -240,6 +240,7 @@ nbmf_cas_cost_estimate(PlannerInfo *root, IndexPath *path, double loop_count, Co
 		(distance == 65 && !content_is_not_null(root, index, content)))
 	{
 		*startup = *total = get_float8_infinity();
+		nbmf_disable_index_path(path);
 		return;
 	}
 

@@ -15,9 +15,12 @@
 #include "postgres.h"
 
 #include "access/relscan.h"
+#include "access/table.h"
+#include "catalog/index.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "port/pg_bswap.h"
+#include "storage/bufmgr.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -41,6 +44,7 @@ typedef struct CasScan
 	MemoryContext query_context; /* reset by each rescan */
 	bool started;
 	bool nothing; /* no row can be found */
+	bool whole;   /* a bitmap of all rows is asked for */
 	bool ordered;
 	bool any_order; /* by the distance from null */
 	bool recheck;
@@ -266,9 +270,11 @@ make_query(IndexScanDesc scan, bool bitmap)
 		}
 	}
 	/*
-	 * The planner may make a bitmap scan of an ordered one, which it does not
-	 * consider where content may be null; then all entries are all rows.
+	 * A bitmap scan may come here without a qual on the content: made of an ordered
+	 * one, or for lack of a path that is not disabled (enable_seqscan = off, since
+	 * PostgreSQL 18).
 	 */
+	state->whole = !content;
 	if (!content && !bitmap)
 		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 						errmsg("an nbmf_cas index finds rows by their content only"),
@@ -391,7 +397,7 @@ find_hits(IndexScanDesc scan, bool bitmap)
 		pgstat_count_index_scan(index);
 		nbmf_cas_hits_reset(&state->hits);
 		state->hits.limit = 0;
-		if (state->nothing)
+		if (state->nothing || state->whole)
 			state->finished = state->farthest;
 		else if (!state->ordered || state->query.exact || state->any_order)
 		{
@@ -457,6 +463,22 @@ nbmf_cas_get_tuple(IndexScanDesc scan, ScanDirection direction)
 }
 
 /*
+ * All pages of the table, for the executor to look at every row: the index does
+ * not know those with null content.
+ */
+static int64
+add_whole_table(Relation index, TIDBitmap *bitmap)
+{
+	Relation table = table_open(IndexGetRelation(RelationGetRelid(index), false), NoLock);
+	BlockNumber blocks = RelationGetNumberOfBlocks(table);
+
+	for (BlockNumber block = 0; block < blocks; block++)
+		tbm_add_page(bitmap, block);
+	table_close(table, NoLock);
+	return blocks;
+}
+
+/*
  * amgetbitmap
  */
 int64
@@ -465,6 +487,8 @@ nbmf_cas_get_bitmap(IndexScanDesc scan, TIDBitmap *bitmap)
 	CasScan *state = scan->opaque;
 
 	(void) find_hits(scan, true);
+	if (state->whole)
+		return add_whole_table(scan->indexRelation, bitmap);
 	for (int64 i = 0; i < state->hits.n; i++)
 		tbm_add_tuples(bitmap, &state->hits.hit[i].tid, 1, state->recheck);
 	return state->hits.n;

@@ -13,9 +13,8 @@
  * It guards against damage and against decoding with a wrong dictionary, not
  * against forgery: nbmf_digest (SHA-256) is for that.
  */
+#include "codec/bytes.h"
 #include "codec/codec.h"
-
-#include <string.h>
 
 static const uint64_t P1 = UINT64_C(0x9E3779B185EBCA87);
 static const uint64_t P2 = UINT64_C(0xC2B2AE3D27D4EB4F);
@@ -27,30 +26,6 @@ static inline uint64_t
 rotl64(uint64_t x, unsigned n)
 {
 	return (x << n) | (x >> (64 - n));
-}
-
-static inline uint64_t
-load64le(const uint8_t *p)
-{
-	uint64_t v;
-
-	memcpy(&v, p, sizeof(v));
-#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-	v = __builtin_bswap64(v);
-#endif
-	return v;
-}
-
-static inline uint32_t
-load32le(const uint8_t *p)
-{
-	uint32_t v;
-
-	memcpy(&v, p, sizeof(v));
-#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-	v = __builtin_bswap32(v);
-#endif
-	return v;
 }
 
 static inline uint64_t
@@ -84,10 +59,10 @@ nbmf_checksum(const void *data, size_t len)
 
 		do
 		{
-			v1 = lane_round(v1, load64le(p));
-			v2 = lane_round(v2, load64le(p + 8));
-			v3 = lane_round(v3, load64le(p + 16));
-			v4 = lane_round(v4, load64le(p + 24));
+			v1 = lane_round(v1, nbmf_load64le(p));
+			v2 = lane_round(v2, nbmf_load64le(p + 8));
+			v3 = lane_round(v3, nbmf_load64le(p + 16));
+			v4 = lane_round(v4, nbmf_load64le(p + 24));
 			p += 32;
 			left -= 32;
 		} while (left >= 32);
@@ -104,10 +79,10 @@ nbmf_checksum(const void *data, size_t len)
 	h += (uint64_t) len;
 
 	for (; left >= 8; p += 8, left -= 8)
-		h = rotl64(h ^ lane_round(0, load64le(p)), 27) * P1 + P4;
+		h = rotl64(h ^ lane_round(0, nbmf_load64le(p)), 27) * P1 + P4;
 	if (left >= 4)
 	{
-		h = rotl64(h ^ (uint64_t) load32le(p) * P1, 23) * P2 + P3;
+		h = rotl64(h ^ (uint64_t) nbmf_load32le(p) * P1, 23) * P2 + P3;
 		p += 4;
 		left -= 4;
 	}

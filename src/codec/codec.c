@@ -229,6 +229,8 @@ nbmf_status_text(NbmfStatus status)
 			return "The declared length does not fit the payload.";
 		case NBMF_ERR_OBJECT:
 			return "The shared object that the value needs is not there.";
+		case NBMF_ERR_OBJECT_DAMAGED:
+			return "The shared object that the value needs is damaged.";
 		case NBMF_ERR_PAYLOAD:
 			return "The payload does not decode.";
 		case NBMF_ERR_CHECKSUM:

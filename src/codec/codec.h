@@ -22,17 +22,18 @@
 typedef enum NbmfStatus
 {
 	NBMF_OK = 0,
-	NBMF_ERR_TRUNCATED,   /* the frame ends inside its header */
-	NBMF_ERR_RESERVED,    /* a codec, tier or flag of a later format */
-	NBMF_ERR_LENGTH,      /* declared length impossible for the payload */
-	NBMF_ERR_PAYLOAD,     /* the payload does not decode */
-	NBMF_ERR_CHECKSUM,    /* the payload decodes to other content */
-	NBMF_ERR_CONTENT,     /* the content cannot be of the declared kind */
-	NBMF_ERR_TOO_LARGE,   /* content over NBMF_CONTENT_MAX */
-	NBMF_ERR_SPACE,       /* the caller's buffer is too small */
-	NBMF_ERR_MEMORY,      /* libzstd could not allocate its context */
-	NBMF_ERR_INTERRUPTED, /* the caller's interrupt test said stop */
-	NBMF_ERR_OBJECT       /* the shared object is missing or not the one meant */
+	NBMF_ERR_TRUNCATED,     /* the frame ends inside its header */
+	NBMF_ERR_RESERVED,      /* a codec, tier or flag of a later format */
+	NBMF_ERR_LENGTH,        /* declared length impossible for the payload */
+	NBMF_ERR_PAYLOAD,       /* the payload does not decode */
+	NBMF_ERR_CHECKSUM,      /* the payload decodes to other content */
+	NBMF_ERR_CONTENT,       /* the content cannot be of the declared kind */
+	NBMF_ERR_TOO_LARGE,     /* content over NBMF_CONTENT_MAX */
+	NBMF_ERR_SPACE,         /* the caller's buffer is too small */
+	NBMF_ERR_MEMORY,        /* libzstd could not allocate its context */
+	NBMF_ERR_INTERRUPTED,   /* the caller's interrupt test said stop */
+	NBMF_ERR_OBJECT,        /* the shared object is missing or not the one meant */
+	NBMF_ERR_OBJECT_DAMAGED /* it is there, but not what it was; said by who reads it */
 } NbmfStatus;
 
 /* What the content is.  Two bits on disk. */

@@ -85,7 +85,7 @@ static void
 bytes_features(NbmfFeatures *out, const uint8_t *p, size_t len)
 {
 	for (size_t i = 0; i + 8 <= len; i++)
-		nbmf_feature(out, nbmf_fp_mix(nbmf_fp_mix(nbmf_fp_load64(p + i), NBMF_FP_P1), NBMF_FP_P5));
+		nbmf_feature(out, nbmf_fp_mix(nbmf_fp_mix(nbmf_load64le(p + i), NBMF_FP_P1), NBMF_FP_P5));
 }
 
 /*

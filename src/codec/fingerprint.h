@@ -10,6 +10,7 @@
 #ifndef NBMF_FINGERPRINT_H
 #define NBMF_FINGERPRINT_H
 
+#include "codec/bytes.h"
 #include "codec/codec.h"
 
 #include <string.h>
@@ -132,18 +133,6 @@ nbmf_words_mark(uint64_t word, uint64_t two, uint64_t three, uint64_t lead, unsi
 	return n;
 }
 
-static inline uint64_t
-nbmf_fp_load64(const uint8_t *p)
-{
-	uint64_t v;
-
-	memcpy(&v, p, sizeof(v));
-#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-	v = __builtin_bswap64(v);
-#endif
-	return v;
-}
-
 /* One multiplication and a shift: what everything here is hashed with */
 static inline uint64_t
 nbmf_fp_mix(uint64_t x, uint64_t p)
@@ -170,7 +159,7 @@ nbmf_fp_load_rest(const uint8_t *p, size_t len)
 	if (left == 0)
 		return 0;
 	if (len >= 8)
-		return nbmf_fp_load64(p + len - 8) >> (64 - 8 * left);
+		return nbmf_load64le(p + len - 8) >> (64 - 8 * left);
 	for (size_t i = 0; i < left; i++)
 		v |= (uint64_t) p[i] << (8 * i);
 	return v;
@@ -181,7 +170,7 @@ static inline uint64_t
 nbmf_fp_bytes(uint64_t h, const uint8_t *p, size_t len)
 {
 	for (size_t i = 0; i + 8 <= len; i += 8)
-		h = nbmf_fp_mix(h ^ nbmf_fp_load64(p + i), NBMF_FP_P1);
+		h = nbmf_fp_mix(h ^ nbmf_load64le(p + i), NBMF_FP_P1);
 	if (len % 8 != 0)
 		h = nbmf_fp_mix(h ^ nbmf_fp_load_rest(p, len), NBMF_FP_P1);
 	return h;
@@ -200,7 +189,7 @@ nbmf_fp_string_within(uint64_t h, const uint8_t *p, size_t len, const uint8_t *e
 {
 	if (len == 0 || len > 8 || end - p < 8)
 		return nbmf_fp_string(h, p, len);
-	h ^= nbmf_fp_load64(p) & (~UINT64_C(0) >> (64 - 8 * len));
+	h ^= nbmf_load64le(p) & (~UINT64_C(0) >> (64 - 8 * len));
 	return nbmf_fp_mix(nbmf_fp_mix(h, NBMF_FP_P1) ^ len, NBMF_FP_P5);
 }
 

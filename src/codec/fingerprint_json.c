@@ -64,7 +64,7 @@ find_special(const uint8_t *p, const uint8_t *end)
 {
 	for (; end - p >= 8; p += 8)
 	{
-		uint64_t found = special_bytes(nbmf_fp_load64(p));
+		uint64_t found = special_bytes(nbmf_load64le(p));
 
 		if (found != 0)
 			return p + __builtin_ctzll(found) / 8;

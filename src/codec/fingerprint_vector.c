@@ -20,18 +20,6 @@
 /* Of NaN, the smallest encoding less one, as the bits of a float4 */
 #define INFINITE UINT32_C(0x7F800000)
 
-static inline uint32_t
-load32le(const uint8_t *p)
-{
-	uint32_t v;
-
-	memcpy(&v, p, sizeof(v));
-#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-	v = __builtin_bswap32(v);
-#endif
-	return v;
-}
-
 static uint64_t
 sign_word(uint64_t n)
 {
@@ -51,7 +39,7 @@ nbmf_vector_scale(const uint8_t *p, size_t count)
 
 	for (size_t i = 0; i < count; i++)
 	{
-		uint32_t size = load32le(p + 4 * i) & 0x7FFFFFFF;
+		uint32_t size = nbmf_load32le(p + 4 * i) & 0x7FFFFFFF;
 
 		size = size > INFINITE ? 0 : size;
 		most = size > most ? size : most;
@@ -68,7 +56,7 @@ nbmf_vector_integers(const uint8_t *p, size_t count, uint32_t scale, int32_t *ou
 {
 	for (size_t i = 0; i < count; i++)
 	{
-		uint32_t bits = load32le(p + 4 * i);
+		uint32_t bits = nbmf_load32le(p + 4 * i);
 		uint32_t size = bits & 0x7FFFFFFF;
 		uint32_t exponent = size >> 23;
 		uint32_t fraction = size & 0x7FFFFF;

@@ -108,8 +108,8 @@ word_hash(const uint8_t *p, size_t len)
 	uint64_t h = 0;
 
 	for (; len > 8; p += 8, len -= 8)
-		h = nbmf_fp_mix(h ^ nbmf_fp_load64(p), NBMF_FP_P1);
-	h = nbmf_fp_mix(h ^ (nbmf_fp_load64(p) & first_bytes[len]), NBMF_FP_P1);
+		h = nbmf_fp_mix(h ^ nbmf_load64le(p), NBMF_FP_P1);
+	h = nbmf_fp_mix(h ^ (nbmf_load64le(p) & first_bytes[len]), NBMF_FP_P1);
 	return nbmf_fp_mix(h, NBMF_FP_P5);
 }
 

@@ -1,7 +1,6 @@
 /*
  * nbmf_stats.c
- *		Counters and latency histograms, where they live, and the functions
- *		behind pg_stat_nbmf.
+ *		Counters and latency histograms, and the functions behind pg_stat_nbmf.
  *
  * With nbmf in shared_preload_libraries there is one slot of counters for each
  * database in shared memory.  A backend adds what it has counted at the end of
@@ -10,28 +9,19 @@
  * taken, a backend counts for itself in a slot of its own, and the view says
  * preloaded = false.
  *
- * The lock protects the slots' owners (dbid).  A backend finds its slot once:
- * a slot is taken from another database only when that database is gone, and
- * a database with a backend in it cannot go.
+ * A backend finds its slot once: a slot is taken from another database only when
+ * that database is gone, and a database with a backend in it cannot go.
  *
  * Latencies go to the histogram at once: they are sampled, so rarely.
  */
 #include "postgres.h"
 
-#include <unistd.h>
-
-#include "access/xact.h"
 #include "catalog/pg_database.h"
-#include "common/hashfn.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
 #include "port/pg_bitutils.h"
-#include "storage/fd.h"
-#include "storage/ipc.h"
-#include "storage/lwlock.h"
-#include "storage/shmem.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/syscache.h"
@@ -39,50 +29,38 @@
 
 #include "compat.h"
 #include "stats/stats.h"
+#include "stats/stats_slots.h"
 
-#define SLOTS            128
-
-#define STATS_FILE       "pg_stat/nbmf.stat"
-#define STATS_FILE_MAGIC 0x6e626d02 /* change when the layout changes */
-
-/* Numbers of a slot, by codec, operation and, last, counter or bucket */
+/* Numbers of a slot: counters by codec and operation, then histograms likewise */
 #define SLOT_COUNTERS   (NBMF_STATS_CODECS * NBMF_STATS_OPS * NBMF_STATS_COUNTERS)
 #define SLOT_HISTOGRAMS (NBMF_STATS_CODECS * NBMF_STATS_OPS * NBMF_HISTOGRAM_BUCKETS)
+#define SLOT_NUMBERS    (SLOT_COUNTERS + SLOT_HISTOGRAMS)
 
-typedef struct StatsSlot
-{
-	Oid dbid;                  /* InvalidOid: free */
-	pg_atomic_uint64 reset_at; /* TimestampTz */
-	pg_atomic_uint64 counter[SLOT_COUNTERS];
-	pg_atomic_uint64 histogram[SLOT_HISTOGRAMS];
-} StatsSlot;
+static void flush_pending(void);
 
-typedef struct StatsShared
-{
-	LWLock *lock;
-	StatsSlot slot[SLOTS];
-} StatsShared;
+static NbmfSlotArea area = {.name = "nbmf statistics",
+							.tranche = "nbmf_stats",
+							.file = "pg_stat/nbmf.stat",
+							.magic = 0x6e626d03,
+							.slots = 128,
+							.numbers = SLOT_NUMBERS,
+							.flush = flush_pending};
 
-/* What one slot is on disk */
-typedef struct StatsRecord
-{
-	Oid dbid;
-	TimestampTz reset_at;
-	uint64 counter[SLOT_COUNTERS];
-	uint64 histogram[SLOT_HISTOGRAMS];
-} StatsRecord;
+StaticAssertDecl(SLOT_NUMBERS <= NBMF_SLOT_NUMBERS_MAX, "a slot's numbers fit");
 
 int nbmf_latency_sample = 16;
 int nbmf_stats_countdown[NBMF_STATS_OPS];
 uint64 nbmf_stats_pending[NBMF_STATS_CODECS][NBMF_STATS_OPS][NBMF_STATS_COUNTERS];
 bool nbmf_stats_dirty = false;
 
-static StatsShared *shared = NULL;
-static StatsSlot *my_slot = NULL;
-static StatsSlot local_slot;
+static NbmfSlot *my_slot = NULL;
 
-static shmem_request_hook_type prev_shmem_request_hook = NULL;
-static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
+/* Where a backend counts that has none in shared memory */
+static union
+{
+	NbmfSlot slot;
+	char room[NBMF_SLOT_SIZE(SLOT_NUMBERS)];
+} local;
 
 PG_FUNCTION_INFO_V1(nbmf_stat);
 PG_FUNCTION_INFO_V1(nbmf_stat_codec);
@@ -93,65 +71,15 @@ PG_FUNCTION_INFO_V1(nbmf_stat_reset);
  */
 
 static pg_atomic_uint64 *
-counters(StatsSlot *slot, NbmfStatsCodec codec, NbmfStatsOp op)
+counters(NbmfSlot *slot, NbmfStatsCodec codec, NbmfStatsOp op)
 {
-	return &slot->counter[(codec * NBMF_STATS_OPS + op) * NBMF_STATS_COUNTERS];
+	return &slot->number[(codec * NBMF_STATS_OPS + op) * NBMF_STATS_COUNTERS];
 }
 
 static pg_atomic_uint64 *
-histogram(StatsSlot *slot, NbmfStatsCodec codec, NbmfStatsOp op)
+histogram(NbmfSlot *slot, NbmfStatsCodec codec, NbmfStatsOp op)
 {
-	return &slot->histogram[(codec * NBMF_STATS_OPS + op) * NBMF_HISTOGRAM_BUCKETS];
-}
-
-static void
-slot_clear(StatsSlot *slot)
-{
-	for (int i = 0; i < SLOT_COUNTERS; i++)
-		pg_atomic_write_u64(&slot->counter[i], 0);
-	for (int i = 0; i < SLOT_HISTOGRAMS; i++)
-		pg_atomic_write_u64(&slot->histogram[i], 0);
-	pg_atomic_write_u64(&slot->reset_at, (uint64) GetCurrentTimestamp());
-}
-
-static void
-slot_init(StatsSlot *slot)
-{
-	slot->dbid = InvalidOid;
-	pg_atomic_init_u64(&slot->reset_at, 0);
-	for (int i = 0; i < SLOT_COUNTERS; i++)
-		pg_atomic_init_u64(&slot->counter[i], 0);
-	for (int i = 0; i < SLOT_HISTOGRAMS; i++)
-		pg_atomic_init_u64(&slot->histogram[i], 0);
-}
-
-/*
- * Find or take this database's slot; NULL if there is none to be had.
- */
-static StatsSlot *
-shared_slot(void)
-{
-	StatsSlot *mine = NULL;
-	StatsSlot *unused = NULL;
-
-	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	for (int i = 0; i < SLOTS && mine == NULL; i++)
-	{
-		StatsSlot *slot = &shared->slot[i];
-
-		if (slot->dbid == MyDatabaseId)
-			mine = slot;
-		else if (slot->dbid == InvalidOid && unused == NULL)
-			unused = slot;
-	}
-	if (mine == NULL && unused != NULL)
-	{
-		mine = unused;
-		slot_clear(mine);
-		mine->dbid = MyDatabaseId;
-	}
-	LWLockRelease(shared->lock);
-	return mine;
+	return &slot->number[SLOT_COUNTERS + (codec * NBMF_STATS_OPS + op) * NBMF_HISTOGRAM_BUCKETS];
 }
 
 /*
@@ -160,16 +88,13 @@ shared_slot(void)
 static void
 free_dead_slots(void)
 {
-	for (int i = 0; i < SLOTS; i++)
+	for (int i = 0; i < area.slots; i++)
 	{
-		Oid dbid = shared->slot[i].dbid;
+		NbmfSlot *slot = nbmf_slot_at(&area, i);
+		Oid dbid = slot->dbid;
 
-		if (!OidIsValid(dbid) || SearchSysCacheExists1(DATABASEOID, ObjectIdGetDatum(dbid)))
-			continue;
-		LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-		if (shared->slot[i].dbid == dbid)
-			shared->slot[i].dbid = InvalidOid;
-		LWLockRelease(shared->lock);
+		if (OidIsValid(dbid) && !SearchSysCacheExists1(DATABASEOID, ObjectIdGetDatum(dbid)))
+			nbmf_slot_free(&area, slot, dbid, InvalidOid);
 	}
 }
 
@@ -177,24 +102,24 @@ free_dead_slots(void)
  * The slot that this backend counts in.  Callable at transaction end, so it
  * reads no catalog; nbmf_stat() frees dead slots when it sees none left.
  */
-static StatsSlot *
+static NbmfSlot *
 get_slot(void)
 {
 	if (my_slot == NULL)
 	{
-		if (shared != NULL && OidIsValid(MyDatabaseId))
-			my_slot = shared_slot();
+		if (nbmf_slots_are_shared(&area) && OidIsValid(MyDatabaseId))
+			my_slot = nbmf_slot_take(&area, InvalidOid);
 		if (my_slot == NULL)
 		{
 			static bool ready = false;
 
 			if (!ready)
 			{
-				slot_init(&local_slot);
-				slot_clear(&local_slot);
+				nbmf_slot_init(&local.slot, SLOT_NUMBERS);
+				nbmf_slot_clear(&local.slot, SLOT_NUMBERS);
 				ready = true;
 			}
-			my_slot = &local_slot;
+			my_slot = &local.slot;
 		}
 	}
 	return my_slot;
@@ -207,8 +132,11 @@ get_slot(void)
 static void
 flush_pending(void)
 {
-	StatsSlot *slot = get_slot();
+	NbmfSlot *slot;
 
+	if (!nbmf_stats_dirty)
+		return;
+	slot = get_slot();
 	for (int codec = 0; codec < NBMF_STATS_CODECS; codec++)
 		for (int op = 0; op < NBMF_STATS_OPS; op++)
 			for (int i = 0; i < NBMF_STATS_COUNTERS; i++)
@@ -220,26 +148,6 @@ flush_pending(void)
 			}
 	memset(nbmf_stats_pending, 0, sizeof(nbmf_stats_pending));
 	nbmf_stats_dirty = false;
-}
-
-static void
-stats_xact_callback(XactEvent event, void *arg)
-{
-	switch (event)
-	{
-		case XACT_EVENT_COMMIT:
-		case XACT_EVENT_PARALLEL_COMMIT:
-		case XACT_EVENT_ABORT:
-		case XACT_EVENT_PARALLEL_ABORT:
-		case XACT_EVENT_PREPARE:
-			if (nbmf_stats_dirty)
-				flush_pending();
-			break;
-		case XACT_EVENT_PRE_COMMIT:
-		case XACT_EVENT_PARALLEL_PRE_COMMIT:
-		case XACT_EVENT_PRE_PREPARE:
-			break;
-	}
 }
 
 int
@@ -292,7 +200,7 @@ typedef struct Summary
 } Summary;
 
 static void
-add_to_summary(Summary *summary, StatsSlot *slot, NbmfStatsCodec codec)
+add_to_summary(Summary *summary, NbmfSlot *slot, NbmfStatsCodec codec)
 {
 	for (int op = 0; op < NBMF_STATS_OPS; op++)
 	{
@@ -376,16 +284,15 @@ set_summary(Datum *values, bool *nulls, const Summary *summary)
 /*
  * The slot to be looked at, with what this backend has counted.
  */
-static StatsSlot *
+static NbmfSlot *
 settled_slot(void)
 {
-	if (shared != NULL && get_slot() == &local_slot)
+	if (nbmf_slots_are_shared(&area) && get_slot() == &local.slot)
 	{
 		free_dead_slots();
 		my_slot = NULL;
 	}
-	if (nbmf_stats_dirty)
-		flush_pending();
+	flush_pending();
 	return get_slot();
 }
 
@@ -399,7 +306,7 @@ nbmf_stat(PG_FUNCTION_ARGS)
 	Datum values[SUMMARY_COLUMNS + 2];
 	bool nulls[SUMMARY_COLUMNS + 2] = {0};
 	Summary summary = {0};
-	StatsSlot *slot = settled_slot();
+	NbmfSlot *slot = settled_slot();
 
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
@@ -409,7 +316,7 @@ nbmf_stat(PG_FUNCTION_ARGS)
 	set_summary(values, nulls, &summary);
 	values[SUMMARY_COLUMNS] =
 		TimestampTzGetDatum((TimestampTz) pg_atomic_read_u64(&slot->reset_at));
-	values[SUMMARY_COLUMNS + 1] = BoolGetDatum(slot != &local_slot);
+	values[SUMMARY_COLUMNS + 1] = BoolGetDatum(slot != &local.slot);
 	Assert(tupdesc->natts == SUMMARY_COLUMNS + 2);
 
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(tupdesc, values, nulls)));
@@ -423,7 +330,7 @@ nbmf_stat_codec(PG_FUNCTION_ARGS)
 {
 	static const char *const names[] = {"zstd", "dictionary", "neural"};
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	StatsSlot *slot = settled_slot();
+	NbmfSlot *slot = settled_slot();
 
 	StaticAssertStmt(lengthof(names) == NBMF_STATS_CODECS, "every codec has a name");
 	InitMaterializedSRF(fcinfo, 0);
@@ -449,153 +356,8 @@ nbmf_stat_reset(PG_FUNCTION_ARGS)
 {
 	memset(nbmf_stats_pending, 0, sizeof(nbmf_stats_pending));
 	nbmf_stats_dirty = false;
-	slot_clear(get_slot());
+	nbmf_slot_clear(get_slot(), SLOT_NUMBERS);
 	PG_RETURN_VOID();
-}
-
-/*
- * Keeping the counters over a shutdown
- */
-
-static void
-save_stats(int code, Datum arg)
-{
-	FILE *file;
-	uint32 magic = STATS_FILE_MAGIC;
-	uint32 records = 0;
-	bool ok;
-
-	/* after a crash the counters may be anything */
-	if (code != 0 || shared == NULL)
-		return;
-	file = AllocateFile(STATS_FILE ".tmp", PG_BINARY_W);
-	if (file == NULL)
-	{
-		ereport(LOG, (errcode_for_file_access(),
-					  errmsg("could not write file \"%s\": %m", STATS_FILE ".tmp")));
-		return;
-	}
-	for (int i = 0; i < SLOTS; i++)
-		records += OidIsValid(shared->slot[i].dbid);
-
-	ok = fwrite(&magic, sizeof(magic), 1, file) == 1 &&
-		 fwrite(&records, sizeof(records), 1, file) == 1;
-	for (int i = 0; i < SLOTS && ok; i++)
-	{
-		StatsSlot *slot = &shared->slot[i];
-		StatsRecord record;
-		uint32 hash;
-
-		if (!OidIsValid(slot->dbid))
-			continue;
-		memset(&record, 0, sizeof(record));
-		record.dbid = slot->dbid;
-		record.reset_at = (TimestampTz) pg_atomic_read_u64(&slot->reset_at);
-		for (int c = 0; c < SLOT_COUNTERS; c++)
-			record.counter[c] = pg_atomic_read_u64(&slot->counter[c]);
-		for (int b = 0; b < SLOT_HISTOGRAMS; b++)
-			record.histogram[b] = pg_atomic_read_u64(&slot->histogram[b]);
-		hash = hash_bytes((unsigned char *) &record, sizeof(record));
-		ok = fwrite(&record, sizeof(record), 1, file) == 1 &&
-			 fwrite(&hash, sizeof(hash), 1, file) == 1;
-	}
-	if (FreeFile(file) != 0)
-		ok = false;
-	if (ok)
-		(void) durable_rename(STATS_FILE ".tmp", STATS_FILE, LOG);
-	else
-	{
-		ereport(LOG, (errcode_for_file_access(),
-					  errmsg("could not write file \"%s\": %m", STATS_FILE ".tmp")));
-		unlink(STATS_FILE ".tmp");
-	}
-}
-
-/*
- * Read what save_stats wrote.  Statistics are worth no refusal to start: a
- * file that is not whole is reported and what follows in it is left out.
- */
-static void
-load_stats(void)
-{
-	FILE *file = AllocateFile(STATS_FILE, PG_BINARY_R);
-	uint32 magic;
-	uint32 records;
-	bool ok;
-
-	if (file == NULL)
-	{
-		if (errno != ENOENT)
-			ereport(LOG, (errcode_for_file_access(),
-						  errmsg("could not read file \"%s\": %m", STATS_FILE)));
-		return;
-	}
-	ok = fread(&magic, sizeof(magic), 1, file) == 1 && magic == STATS_FILE_MAGIC &&
-		 fread(&records, sizeof(records), 1, file) == 1 && records <= SLOTS;
-	for (uint32 i = 0; ok && i < records; i++)
-	{
-		StatsSlot *slot = &shared->slot[i];
-		StatsRecord record;
-		uint32 hash;
-
-		ok = fread(&record, sizeof(record), 1, file) == 1 &&
-			 fread(&hash, sizeof(hash), 1, file) == 1 &&
-			 hash == hash_bytes((unsigned char *) &record, sizeof(record));
-		if (!ok)
-			break;
-		slot->dbid = record.dbid;
-		pg_atomic_write_u64(&slot->reset_at, (uint64) record.reset_at);
-		for (int c = 0; c < SLOT_COUNTERS; c++)
-			pg_atomic_write_u64(&slot->counter[c], record.counter[c]);
-		for (int b = 0; b < SLOT_HISTOGRAMS; b++)
-			pg_atomic_write_u64(&slot->histogram[b], record.histogram[b]);
-	}
-	if (!ok)
-		ereport(LOG, (errcode(ERRCODE_DATA_CORRUPTED),
-					  errmsg("ignoring invalid data in file \"%s\"", STATS_FILE)));
-	FreeFile(file);
-
-	/* a crash must not bring old counters back */
-	unlink(STATS_FILE);
-}
-
-/*
- * Start-up
- */
-
-static void
-stats_shmem_request(void)
-{
-	if (prev_shmem_request_hook)
-		prev_shmem_request_hook();
-	RequestAddinShmemSpace(MAXALIGN(sizeof(StatsShared)));
-	RequestNamedLWLockTranche("nbmf_stats", 1);
-}
-
-static void
-stats_shmem_startup(void)
-{
-	bool found;
-
-	if (prev_shmem_startup_hook)
-		prev_shmem_startup_hook();
-
-	/* forget what a server that crashed and restarted had */
-	shared = NULL;
-
-	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	shared = ShmemInitStruct("nbmf statistics", sizeof(StatsShared), &found);
-	if (!found)
-	{
-		shared->lock = &GetNamedLWLockTranche("nbmf_stats")->lock;
-		for (int i = 0; i < SLOTS; i++)
-			slot_init(&shared->slot[i]);
-		load_stats();
-	}
-	LWLockRelease(AddinShmemInitLock);
-
-	if (!IsUnderPostmaster)
-		on_shmem_exit(save_stats, (Datum) 0);
 }
 
 /* A lower setting takes effect at once, not when the old interval is over */
@@ -612,13 +374,5 @@ nbmf_stats_init(void)
 							"0 times none, 1 all of them.", &nbmf_latency_sample, 16, 0, 1000000,
 							PGC_USERSET, 0, NULL, latency_sample_assign, NULL);
 
-	RegisterXactCallback(stats_xact_callback, NULL);
-
-	if (process_shared_preload_libraries_in_progress)
-	{
-		prev_shmem_request_hook = shmem_request_hook;
-		shmem_request_hook = stats_shmem_request;
-		prev_shmem_startup_hook = shmem_startup_hook;
-		shmem_startup_hook = stats_shmem_startup;
-	}
+	nbmf_slots_register(&area);
 }

@@ -156,7 +156,7 @@ shared_digest(uint32 id, NbmfObjectUse use, int level)
 	Size len;
 	Size size;
 
-	if (digest != NULL || !nbmf_object_read(id, &payload))
+	if (digest != NULL || nbmf_object_read(id, &payload) != NBMF_OK)
 		return digest;
 	len = VARSIZE(payload) - VARHDRSZ;
 	size = use == NBMF_USE_ENCODE ? nbmf_dict_encode_room(len, level) : nbmf_dict_decode_room(len);
@@ -198,27 +198,29 @@ shared_dict(uint32 id, int level)
 	return dict->ddict != NULL ? dict : NULL;
 }
 
-static CacheEntry *
-lookup(uint32 id)
+static NbmfStatus
+lookup(uint32 id, CacheEntry **result)
 {
 	CacheEntry *entry = find_entry(id);
+	NbmfStatus status;
 	bytea *payload;
 	MemoryContext old;
 	bool found;
 
+	*result = entry;
 	if (entry != NULL)
 	{
 		dlist_move_head(&lru, &entry->lru);
 		hits++;
-		return entry;
+		return NBMF_OK;
 	}
 	misses++;
 
 	old = MemoryContextSwitchTo(cache_context);
-	found = nbmf_object_read(id, &payload);
+	status = nbmf_object_read(id, &payload);
 	MemoryContextSwitchTo(old);
-	if (!found)
-		return NULL;
+	if (status != NBMF_OK)
+		return status;
 
 	entry = hash_search(cache, &id, HASH_ENTER, &found);
 	memset(&entry->dict, 0, sizeof(entry->dict));
@@ -229,7 +231,8 @@ lookup(uint32 id)
 	entry->memory = 0;
 	dlist_push_head(&lru, &entry->lru);
 	settle(entry);
-	return entry;
+	*result = entry;
+	return NBMF_OK;
 }
 
 static void
@@ -240,47 +243,49 @@ report_memory(void)
 }
 
 /*
- * The dictionary with that id, ready to decode with; NULL if there is no such
- * object.  Valid until the next call of either function.
+ * The dictionary with that id, ready to decode with; a status and NULL if there
+ * is no such object, or it is damaged.  Valid until the next call of either
+ * function.
  */
-const NbmfDict *
-nbmf_dict_for_decode(uint32 id)
+NbmfStatus
+nbmf_dict_for_decode(uint32 id, const NbmfDict **dict)
 {
-	const NbmfDict *dict;
+	NbmfStatus status;
 	CacheEntry *entry;
 
 	check_relation();
-	dict = shared_dict(id, 0);
-	if (dict != NULL)
-		return dict;
-	entry = lookup(id);
-	if (entry == NULL)
-		return NULL;
+	*dict = shared_dict(id, 0);
+	if (*dict != NULL)
+		return NBMF_OK;
+	status = lookup(id, &entry);
+	if (status != NBMF_OK)
+		return status;
 	if (entry->dict.ddict == NULL)
 	{
 		if (nbmf_dict_prepare_decode(&entry->dict) != NBMF_OK)
 			report_memory();
 		settle(entry);
 	}
-	return &entry->dict;
+	*dict = &entry->dict;
+	return NBMF_OK;
 }
 
 /*
  * The same, ready to encode with at a level, and to decode with.
  */
-const NbmfDict *
-nbmf_dict_for_encode(uint32 id, int level)
+NbmfStatus
+nbmf_dict_for_encode(uint32 id, int level, const NbmfDict **dict)
 {
-	const NbmfDict *dict;
+	NbmfStatus status;
 	CacheEntry *entry;
 
 	check_relation();
-	dict = shared_dict(id, level);
-	if (dict != NULL)
-		return dict;
-	entry = lookup(id);
-	if (entry == NULL)
-		return NULL;
+	*dict = shared_dict(id, level);
+	if (*dict != NULL)
+		return NBMF_OK;
+	status = lookup(id, &entry);
+	if (status != NBMF_OK)
+		return status;
 	if (entry->dict.cdict == NULL || entry->dict.level != level)
 	{
 		if (nbmf_dict_prepare_encode(&entry->dict, level) != NBMF_OK ||
@@ -288,7 +293,8 @@ nbmf_dict_for_encode(uint32 id, int level)
 			report_memory();
 		settle(entry);
 	}
-	return &entry->dict;
+	*dict = &entry->dict;
+	return NBMF_OK;
 }
 
 /*

@@ -96,11 +96,11 @@ share_image(uint32 id, bytea *stored, Size size)
 }
 
 /*
- * The model with that id, ready for use; NULL if there is no such object.
- * Valid until the next call.
+ * The model with that id, ready for use; a status and NULL if there is no such
+ * object, or it is damaged.  Valid until the next call.
  */
-const NbmfModel *
-nbmf_model_for(uint32 id)
+NbmfStatus
+nbmf_model_for(uint32 id, const NbmfModel **model)
 {
 	static NbmfModel shared_model;
 	NbmfSharedKey key = {MyDatabaseId, nbmf_cache_relation(), id, NBMF_USE_MODEL, 0};
@@ -121,19 +121,23 @@ nbmf_model_for(uint32 id)
 		if (entry->model.id == id)
 		{
 			dlist_move_head(&lru, &entry->lru);
-			return &entry->model;
+			*model = &entry->model;
+			return NBMF_OK;
 		}
 	}
 	shared_model.id = id;
+	*model = &shared_model;
 	if (nbmf_shared_cache_is_on())
 	{
 		shared_model.image = nbmf_shared_lookup(&key);
 		if (shared_model.image != NULL)
-			return &shared_model;
+			return NBMF_OK;
 	}
 
-	if (!nbmf_object_read(id, &stored))
-		return NULL;
+	*model = NULL;
+	status = nbmf_object_read(id, &stored);
+	if (status != NBMF_OK)
+		return status;
 	status = nbmf_model_memory(VARDATA_ANY(stored), VARSIZE_ANY_EXHDR(stored), &size);
 	if (status != NBMF_OK)
 		report_bad_model(id, status);
@@ -142,7 +146,8 @@ nbmf_model_for(uint32 id)
 	if (shared_model.image != NULL)
 	{
 		pfree(stored);
-		return &shared_model;
+		*model = &shared_model;
+		return NBMF_OK;
 	}
 
 	if (cache_context == NULL)
@@ -169,7 +174,8 @@ nbmf_model_for(uint32 id)
 	pfree(stored);
 	cache_memory += size;
 	dlist_push_head(&lru, &entry->lru);
-	return &entry->model;
+	*model = &entry->model;
+	return NBMF_OK;
 }
 
 void

@@ -83,11 +83,10 @@ describe_attachment(int32 attachment)
 }
 
 /*
- * Read an object into the current memory context; false if there is none with
- * that id.
+ * Find the row of an object, and hand it to work, if it is there.
  */
-bool
-nbmf_object_read(uint32 id, bytea **payload)
+static bool
+with_object(uint32 id, void (*work)(HeapTuple tuple, TupleDesc tupdesc, void *arg), void *arg)
 {
 	SnapshotData toast_snapshot = {.snapshot_type = SNAPSHOT_TOAST};
 	Oid relid = nbmf_object_relation();
@@ -95,7 +94,7 @@ nbmf_object_read(uint32 id, bytea **payload)
 	SysScanDesc scan;
 	ScanKeyData key;
 	HeapTuple tuple;
-	bool found = false;
+	bool found;
 	bool push;
 
 	if (!OidIsValid(relid))
@@ -109,25 +108,61 @@ nbmf_object_read(uint32 id, bytea **payload)
 	ScanKeyInit(&key, Anum_object_id, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum((int32) id));
 	scan = systable_beginscan(rel, nbmf_primary_key_index(rel), true, &toast_snapshot, 1, &key);
 	tuple = systable_getnext(scan);
-	if (HeapTupleIsValid(tuple))
-	{
-		TupleDesc tupdesc = RelationGetDescr(rel);
-		bool isnull;
-		int32 attachment =
-			DatumGetInt32(heap_getattr(tuple, Anum_object_attachment, tupdesc, &isnull));
-		int64 checksum = DatumGetInt64(heap_getattr(tuple, Anum_object_checksum, tupdesc, &isnull));
-
-		*payload = DatumGetByteaPCopy(heap_getattr(tuple, Anum_object_payload, tupdesc, &isnull));
-		if (checksum != (int64) nbmf_checksum(VARDATA(*payload), VARSIZE(*payload) - VARHDRSZ))
-			ereport(ERROR,
-					(errcode(ERRCODE_DATA_CORRUPTED), errmsg("shared object %u is damaged", id),
-					 errdetail("It belongs to %s.", describe_attachment(attachment)),
-					 errhint("Restore that row of nbmf.object from a backup.")));
-		found = true;
-	}
+	found = HeapTupleIsValid(tuple);
+	if (found)
+		work(tuple, RelationGetDescr(rel), arg);
 	systable_endscan(scan);
 	if (push)
 		PopActiveSnapshot();
 	table_close(rel, AccessShareLock);
 	return found;
+}
+
+/* NULL where the payload is not what its checksum is of */
+static void
+get_payload(HeapTuple tuple, TupleDesc tupdesc, void *arg)
+{
+	bytea **payload = arg;
+	bool isnull;
+	int64 checksum = DatumGetInt64(heap_getattr(tuple, Anum_object_checksum, tupdesc, &isnull));
+
+	*payload = DatumGetByteaPCopy(heap_getattr(tuple, Anum_object_payload, tupdesc, &isnull));
+	if (checksum != (int64) nbmf_checksum(VARDATA(*payload), VARSIZE(*payload) - VARHDRSZ))
+	{
+		pfree(*payload);
+		*payload = NULL;
+	}
+}
+
+/*
+ * Read an object into the current memory context.  NBMF_ERR_OBJECT if there is
+ * none with that id, NBMF_ERR_OBJECT_DAMAGED if it does not match its checksum.
+ */
+NbmfStatus
+nbmf_object_read(uint32 id, bytea **payload)
+{
+	if (!with_object(id, get_payload, payload))
+		return NBMF_ERR_OBJECT;
+	return *payload != NULL ? NBMF_OK : NBMF_ERR_OBJECT_DAMAGED;
+}
+
+static void
+get_owner(HeapTuple tuple, TupleDesc tupdesc, void *arg)
+{
+	bool isnull;
+
+	*(char **) arg = describe_attachment(
+		DatumGetInt32(heap_getattr(tuple, Anum_object_attachment, tupdesc, &isnull)));
+}
+
+/*
+ * The column that an object was made for, for an error's detail.
+ */
+char *
+nbmf_object_owner(uint32 id)
+{
+	char *owner = NULL;
+
+	(void) with_object(id, get_owner, &owner);
+	return owner != NULL ? owner : pstrdup("no column");
 }

@@ -22,14 +22,15 @@ typedef struct NbmfObjectIds
 
 /* nbmf_object.c */
 extern Oid nbmf_object_relation(void);
-extern bool nbmf_object_read(uint32 id, bytea **payload);
+extern NbmfStatus nbmf_object_read(uint32 id, bytea **payload);
+extern char *nbmf_object_owner(uint32 id);
 
 /* nbmf_dictcache.c */
-extern const NbmfDict *nbmf_dict_for_decode(uint32 id);
-extern const NbmfDict *nbmf_dict_for_encode(uint32 id, int level);
+extern NbmfStatus nbmf_dict_for_decode(uint32 id, const NbmfDict **dict);
+extern NbmfStatus nbmf_dict_for_encode(uint32 id, int level, const NbmfDict **dict);
 
 /* nbmf_modelcache.c */
-extern const NbmfModel *nbmf_model_for(uint32 id);
+extern NbmfStatus nbmf_model_for(uint32 id, const NbmfModel **model);
 
 extern void nbmf_store_init(void);
 

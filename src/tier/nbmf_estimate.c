@@ -248,8 +248,9 @@ add_neural(ReturnSetInfo *rsinfo, const Survey *survey, const NbmfDocuments *doc
 		nbmf_dict_free(&dict);
 	}
 	PG_END_TRY();
-	add_rung(rsinfo, "neural", survey, judgement.with, judgement.squares, judgement.count, fixed,
-			 judgement.seconds, "UPDATE nbmf.class SET codec = 'neural' WHERE name = 'general'");
+	add_rung(rsinfo, "neural", survey, judgement.with, judgement.squares,
+			 (double) judgement.judges.count, fixed, judgement.seconds,
+			 "UPDATE nbmf.class SET codec = 'neural' WHERE name = 'general'");
 }
 
 Datum

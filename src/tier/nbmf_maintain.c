@@ -101,6 +101,7 @@ typedef struct Step
 	bool done;    /* nothing is left to do */
 	bool train;
 	char *name;                  /* NULL: not found, or without storage */
+	List *bad_objects;           /* ids of shared objects that have been warned of */
 	int32 attachment;            /* of the values counted in uses */
 	HTAB *uses;                  /* NbmfUse by dictionary */
 	uint64 trained_before;       /* horizon of the last training */
@@ -222,14 +223,19 @@ count_use(Step *step, NbmfShare share, uint32 dictionary, HeapTuple row, const N
 	use->stored_bytes += (int64) nbmf_stored_size(frame_len);
 }
 
+static bool
+is_within(int64 n, int64 limit)
+{
+	return n >= -limit && n <= limit;
+}
+
 /*
  * A moment that long ago; the beginning of time where it cannot be said.
  */
 static TimestampTz
 moment_before(TimestampTz moment, Interval span)
 {
-	if (Abs((int64) span.month) > 12 * AGE_YEARS_MAX ||
-		Abs((int64) span.day) > 366 * AGE_YEARS_MAX ||
+	if (!is_within(span.month, 12 * AGE_YEARS_MAX) || !is_within(span.day, 366 * AGE_YEARS_MAX) ||
 		span.time / USECS_PER_DAY > 366 * AGE_YEARS_MAX)
 		return DT_NOBEGIN;
 	return DatumGetTimestampTz(DirectFunctionCall2(
@@ -272,6 +278,51 @@ is_of_age(const NbmfAttachment *attachment, HeapTuple row, TupleDesc tupdesc,
 }
 
 /*
+ * Say, once in a call, which shared object keeps values from being maintained.
+ */
+static void
+warn_of_object(Step *step, uint32 object, NbmfStatus status)
+{
+	MemoryContext old;
+
+	if ((status != NBMF_ERR_OBJECT && status != NBMF_ERR_OBJECT_DAMAGED) ||
+		list_member_oid(step->bad_objects, object))
+		return;
+	old = MemoryContextSwitchTo(step->context);
+	step->bad_objects = lappend_oid(step->bad_objects, object);
+	MemoryContextSwitchTo(old);
+	ereport(WARNING,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("\"%s\": shared object %u is %s", step->name, object,
+					status == NBMF_ERR_OBJECT ? "missing" : "damaged"),
+			 errdetail("Values that need it are left as they are."),
+			 errhint("Restore that row of nbmf.object from a backup; nbmf_verify_table() finds the "
+					 "values that need it.")));
+}
+
+/*
+ * Can values be encoded with these objects at that level?
+ */
+static bool
+objects_are_sound(Step *step, NbmfObjectIds objects, int level)
+{
+	const NbmfDict *dict;
+	const NbmfModel *model;
+	uint32 object = objects.dictionary;
+	NbmfStatus status = NBMF_OK;
+
+	if (objects.dictionary != 0)
+		status = nbmf_dict_for_encode(objects.dictionary, level, &dict);
+	if (status == NBMF_OK && objects.model != 0)
+	{
+		object = objects.model;
+		status = nbmf_model_for(objects.model, &model);
+	}
+	warn_of_object(step, object, status);
+	return status == NBMF_OK;
+}
+
+/*
  * Encode a value anew if that is due; NULL if it is not, or does not pay.
  */
 static Nbmf *
@@ -282,6 +333,7 @@ tighten(Step *step, const NbmfAttachment *attachment, HeapTuple row, TupleDesc t
 	NbmfShare share;
 	NbmfObjectIds objects;
 	NbmfTier tier = NBMF_TIER_L2;
+	NbmfStatus status;
 	NbmfFrame frame;
 	Size frame_len;
 	Nbmf *value;
@@ -319,9 +371,16 @@ tighten(Step *step, const NbmfAttachment *attachment, HeapTuple row, TupleDesc t
 	if (!tried)
 		count_use(step, share, objects.dictionary, row, &frame, frame_len);
 
-	if (nbmf_value_try_decode(DatumGetNbmfPP(datum), 0, &frame, &content) != NBMF_OK)
+	status = nbmf_value_try_decode(DatumGetNbmfPP(datum), 0, &frame, &content);
+	if (status != NBMF_OK)
 	{
+		warn_of_object(step, frame.object, status);
 		step->totals.damaged++;
+		return NULL;
+	}
+	if (!objects_are_sound(step, objects, level))
+	{
+		step->totals.skipped++;
 		return NULL;
 	}
 	value = nbmf_value_encode(frame.kind, tier, content, frame.raw_len, level, objects);
@@ -566,9 +625,9 @@ begin_pass(Step *step)
 }
 
 /*
- * The pass has seen all of its blocks.  Rows that were locked keep the horizon
- * where it was, so that the next pass comes back to them; damaged ones do not:
- * nothing will come of them.
+ * The pass has seen all of its blocks.  Rows that were locked, or whose new
+ * object is damaged, keep the horizon where it was, so that the next pass comes
+ * back to them; damaged ones do not: nothing will come of them.
  */
 static void
 end_pass(Step *step)
@@ -764,7 +823,8 @@ work_through(Step *step, TimestampTz deadline, bool strict)
 					step->name, step->totals.replaced, step->totals.seen,
 					in_time ? "done" : "out of time"),
 			 errdetail("From " UINT64_FORMAT " to " UINT64_FORMAT " bytes; " UINT64_FORMAT
-					   " values were locked or changed meanwhile, " UINT64_FORMAT " are damaged.",
+					   " values were locked, changed meanwhile or lack an object, " UINT64_FORMAT
+					   " are damaged.",
 					   step->totals.bytes_before, step->totals.bytes_after, step->totals.skipped,
 					   step->totals.damaged),
 			 step->totals.replaced > 0

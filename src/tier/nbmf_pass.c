@@ -79,7 +79,7 @@ static const char *const phases[] = {"idle", "training", "re-encoding"};
 static Relation
 open_pass(LOCKMODE lock)
 {
-	return table_open(get_relname_relid("pass", get_namespace_oid("nbmf", false)), lock);
+	return nbmf_catalog_open("pass", lock);
 }
 
 static HeapTuple
@@ -178,12 +178,9 @@ void
 nbmf_pass_write(const NbmfPass *pass)
 {
 	Relation rel = open_pass(RowExclusiveLock);
-	TupleDesc tupdesc = RelationGetDescr(rel);
 	SysScanDesc scan;
 	HeapTuple old = find_pass(rel, pass->relation, pass->body, &scan);
 	Datum values[Natts_pass];
-	bool nulls[Natts_pass] = {false};
-	HeapTuple tuple;
 
 	values[Anum_pass_relation - 1] = ObjectIdGetDatum(pass->relation);
 	values[Anum_pass_attnum - 1] = Int16GetDatum(pass->body);
@@ -204,14 +201,9 @@ nbmf_pass_write(const NbmfPass *pass)
 	values[Anum_pass_values_damaged - 1] = Int64GetDatum((int64) pass->totals.damaged);
 	values[Anum_pass_bytes_before - 1] = Int64GetDatum((int64) pass->totals.bytes_before);
 	values[Anum_pass_bytes_after - 1] = Int64GetDatum((int64) pass->totals.bytes_after);
-	tuple = heap_form_tuple(tupdesc, values, nulls);
-	if (HeapTupleIsValid(old))
-		CatalogTupleUpdate(rel, &old->t_self, tuple);
-	else
-		CatalogTupleInsert(rel, tuple);
+	nbmf_catalog_write(rel, old, values);
 	systable_endscan(scan);
 	table_close(rel, RowExclusiveLock);
-	CommandCounterIncrement();
 }
 
 /*

@@ -169,7 +169,10 @@ nbmf_documents_train(const NbmfDocuments *documents, int level, double weight, u
 
 	if (current != 0)
 	{
-		const NbmfDict *in_use = nbmf_dict_for_encode(current, level);
+		const NbmfDict *in_use = NULL;
+
+		/* one that is damaged cannot be used: the new one takes its place */
+		(void) nbmf_dict_for_encode(current, level, &in_use);
 
 		if (in_use != NULL)
 			best_cost = Min(best_cost, nbmf_documents_cost(documents, level, in_use, NULL) *
@@ -258,7 +261,6 @@ void
 nbmf_documents_judge_model(const NbmfDocuments *documents, int level, const NbmfDict *dict,
 						   bytea *payload, NbmfModelJudgement *judgement)
 {
-	NbmfSample judges = judges_of_model(documents, &judgement->raw_bytes);
 	NbmfModel model = {.id = NBMF_OBJECT_MAX};
 	instr_time start;
 	instr_time now;
@@ -274,10 +276,10 @@ nbmf_documents_judge_model(const NbmfDocuments *documents, int level, const Nbmf
 							 unconstify(void *, model.image), size);
 	if (status != NBMF_OK)
 		nbmf_report_damage(status, NULL);
-	judgement->count = (double) judges.count;
-	judgement->without = sample_cost(&judges, level, dict, NULL, NULL);
+	judgement->judges = judges_of_model(documents, &judgement->raw_bytes);
+	judgement->without = sample_cost(&judgement->judges, level, dict, NULL, NULL);
 	INSTR_TIME_SET_CURRENT(start);
-	judgement->with = sample_cost(&judges, level, dict, &model, &judgement->squares);
+	judgement->with = sample_cost(&judgement->judges, level, dict, &model, &judgement->squares);
 	INSTR_TIME_SET_CURRENT(now);
 	INSTR_TIME_SUBTRACT(now, start);
 	judgement->seconds = INSTR_TIME_GET_DOUBLE(now);
@@ -303,17 +305,17 @@ nbmf_documents_train_model(const NbmfDocuments *documents, int level, double tab
 	if (payload == NULL)
 		return NULL;
 	if (current.dictionary != 0)
-		dict = nbmf_dict_for_encode(current.dictionary, level);
+		(void) nbmf_dict_for_encode(current.dictionary, level, &dict);
 	nbmf_documents_judge_model(documents, level, dict, payload, &judgement);
 	weight = table_bytes / Max(judgement.raw_bytes, 1);
 	least = judgement.without * weight;
 	if (current.model != 0)
 	{
-		const NbmfModel *in_use = nbmf_model_for(current.model);
-		NbmfSample judges = judges_of_model(documents, &judgement.raw_bytes);
+		const NbmfModel *in_use = NULL;
 
+		(void) nbmf_model_for(current.model, &in_use);
 		if (in_use != NULL)
-			least = Min(least, sample_cost(&judges, level, dict, in_use, NULL) * weight *
+			least = Min(least, sample_cost(&judgement.judges, level, dict, in_use, NULL) * weight *
 								   (1 - REPLACE_GAIN));
 	}
 	*ratio = judgement.raw_bytes / Max(judgement.with, 1);

@@ -93,7 +93,7 @@ nbmf_settings_changed(void)
 static Relation
 open_table(const char *name)
 {
-	return table_open(get_relname_relid(name, get_namespace_oid("nbmf", false)), AccessShareLock);
+	return nbmf_catalog_open(name, AccessShareLock);
 }
 
 static NbmfShare

@@ -128,6 +128,7 @@ sample_row(const NbmfAttachment *attachment, HTAB *parts, MemoryContext part_con
 	MemoryContext old;
 	NbmfFrame frame;
 	Size frame_len;
+	char *content = NULL;
 	Part *part;
 	bool isnull;
 	Datum datum = SPI_getbinval(row, tupdesc, 1, &isnull);
@@ -147,16 +148,17 @@ sample_row(const NbmfAttachment *attachment, HTAB *parts, MemoryContext part_con
 	old = MemoryContextSwitchTo(part_context);
 	part = find_part(parts, class, tenant);
 	MemoryContextSwitchTo(old);
-	if (counting)
-	{
-		if (!frame.complete)
-			nbmf_value_whole_frame(datum, &frame);
-		part->seen_bytes += frame.raw_len;
-	}
-	else if (pg_prng_double(&pg_global_prng_state) * (double) part->seen_bytes <= PART_BYTES)
-	{
-		char *content = nbmf_value_decode(DatumGetNbmfPP(datum), 0, &frame);
+	if (!counting && pg_prng_double(&pg_global_prng_state) * (double) part->seen_bytes > PART_BYTES)
+		return;
 
+	/* what is damaged teaches nothing; nbmf.maintain() and nbmf_verify_table() tell */
+	if ((!counting || !frame.complete) &&
+		nbmf_value_try_decode(DatumGetNbmfPP(datum), 0, &frame, &content) != NBMF_OK)
+		return;
+	if (counting)
+		part->seen_bytes += frame.raw_len;
+	else
+	{
 		MemoryContextSwitchTo(part_context);
 		nbmf_documents_add(&part->documents, content, frame.raw_len);
 		MemoryContextSwitchTo(old);

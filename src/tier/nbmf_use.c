@@ -70,7 +70,7 @@ static double nbmf_drift_limit = 0.15;
 static Relation
 open_use(LOCKMODE lock)
 {
-	return table_open(get_relname_relid("dictionary_use", get_namespace_oid("nbmf", false)), lock);
+	return nbmf_catalog_open("dictionary_use", lock);
 }
 
 static SysScanDesc
@@ -126,8 +126,6 @@ write_use(int32 attachment, const NbmfUse *use)
 	SysScanDesc scan = scan_use(rel, attachment, use->object, 2);
 	HeapTuple old = systable_getnext(scan);
 	Datum values[Natts_use];
-	bool nulls[Natts_use] = {false};
-	HeapTuple tuple;
 
 	values[Anum_use_attachment - 1] = Int32GetDatum(attachment);
 	values[Anum_use_object - 1] = UInt32GetDatum(use->object);
@@ -137,14 +135,9 @@ write_use(int32 attachment, const NbmfUse *use)
 	values[Anum_use_kept_ratio - 1] = Float8GetDatum(use->kept_ratio);
 	values[Anum_use_trained_before - 1] = Int64GetDatum((int64) use->trained_before);
 	values[Anum_use_measured_at - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
-	tuple = heap_form_tuple(RelationGetDescr(rel), values, nulls);
-	if (HeapTupleIsValid(old))
-		CatalogTupleUpdate(rel, &old->t_self, tuple);
-	else
-		CatalogTupleInsert(rel, tuple);
+	nbmf_catalog_write(rel, old, values);
 	systable_endscan(scan);
 	table_close(rel, RowExclusiveLock);
-	CommandCounterIncrement();
 }
 
 /*

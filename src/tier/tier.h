@@ -91,7 +91,7 @@ extern bytea *nbmf_documents_train(const NbmfDocuments *documents, int level, do
 /* What a model does for documents that it was not learned from */
 typedef struct NbmfModelJudgement
 {
-	double count;
+	NbmfSample judges; /* those documents */
 	double raw_bytes;
 	double without; /* bytes of their frames without the model */
 	double with;
@@ -108,6 +108,10 @@ extern bytea *nbmf_documents_train_model(const NbmfDocuments *documents, int lev
 
 extern void nbmf_table_extent(Oid relid, double *bytes, double *rows);
 
+/* nbmf_catalog.c: the tables of the two that follow */
+extern Relation nbmf_catalog_open(const char *name, LOCKMODE lock);
+extern void nbmf_catalog_write(Relation rel, HeapTuple old, const Datum *values);
+
 /*
  * nbmf_pass.c: how far maintenance of a relation's column has come
  */
@@ -122,7 +126,7 @@ typedef struct NbmfTotals
 {
 	uint64 seen;     /* values looked at */
 	uint64 replaced; /* re-encoded */
-	uint64 skipped;  /* changed or locked meanwhile */
+	uint64 skipped;  /* changed or locked meanwhile, or their new object is damaged */
 	uint64 damaged;
 	uint64 bytes_before; /* of those replaced */
 	uint64 bytes_after;

@@ -95,12 +95,14 @@ nbmf_digest(PG_FUNCTION_ARGS)
 
 /*
  * Does the value decode to the content it was made from?  Damage that keeps
- * the value from being fetched at all (a missing TOAST chunk, say) is raised.
+ * the value or its shared object from being fetched at all (a missing TOAST
+ * chunk, say) is raised.
  */
 Datum
 nbmf_verify(PG_FUNCTION_ARGS)
 {
-	NbmfStatus status = nbmf_value_check(PG_GETARG_NBMF_PP(0));
+	NbmfFrame frame;
+	NbmfStatus status = nbmf_value_check(PG_GETARG_NBMF_PP(0), &frame);
 
 	/* which says nothing about the value */
 	if (status == NBMF_ERR_MEMORY)

@@ -56,6 +56,14 @@ nbmf_report_damage(NbmfStatus status, const NbmfFrame *frame)
 					 errhint("Restore that row from a backup; nbmf_verify_table() finds the "
 							 "values that need it.")));
 			break;
+		case NBMF_ERR_OBJECT_DAMAGED:
+			ereport(ERROR,
+					(errcode(ERRCODE_DATA_CORRUPTED),
+					 errmsg("shared object %u is damaged", frame->object),
+					 errdetail("It belongs to %s.", nbmf_object_owner(frame->object)),
+					 errhint("Restore that row of nbmf.object from a backup; nbmf_verify_table() "
+							 "finds the values that need it.")));
+			break;
 		case NBMF_ERR_RESERVED:
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("cannot read nbmf value"),
@@ -156,15 +164,14 @@ nbmf_throw_interrupt(void)
 }
 
 /*
- * Decode a frame that was just made, and raise an error if it does not give
- * the content back: a fault in this library or in libzstd, which must not
- * reach a table.
+ * Decode a frame that was just made with a dictionary, and raise an error if it
+ * does not give the content back: a fault in this library or in libzstd, which
+ * must not reach a table.
  */
 static void
-check_encoding(const char *made, Size made_len, const NbmfEncodeParams *params, const char *content,
-			   Size len)
+check_encoding(const char *made, Size made_len, const NbmfDict *dict, const char *content, Size len)
 {
-	NbmfObjects objects = {.dict = params->dict, .model = params->model};
+	NbmfObjects objects = {.dict = dict};
 	NbmfFrame frame;
 	NbmfStatus status;
 	char *decoded = NULL;
@@ -173,8 +180,6 @@ check_encoding(const char *made, Size made_len, const NbmfEncodeParams *params, 
 	if (status == NBMF_OK)
 	{
 		decoded = palloc(Max(frame.raw_len, 1));
-		if (!nbmf_codec_has_dict(frame.codec))
-			objects.dict = NULL;
 		status = nbmf_decode(&workspace, &objects, made, made_len, decoded, frame.raw_len, &frame);
 	}
 	if (status != NBMF_OK || frame.raw_len != len || memcmp(decoded, content, len) != 0)
@@ -238,8 +243,9 @@ store_content(NbmfKind kind, const char *content, Size len)
  * Encode content, with a dictionary and a model where there are: the smallest
  * frame wins.
  *
- * What zstd makes by itself is trusted; with a dictionary, the frame is
- * decoded and compared before it is returned.
+ * What zstd makes by itself is trusted.  Every frame that anything else made was
+ * decoded and compared before it is stored: that of a model by nbmf_encode, which
+ * otherwise takes the one that zstd has made, that of a dictionary here.
  */
 Nbmf *
 nbmf_value_encode(NbmfKind kind, NbmfTier tier, const char *content, Size len, int level,
@@ -266,16 +272,16 @@ nbmf_value_encode(NbmfKind kind, NbmfTier tier, const char *content, Size len, i
 
 	if (objects.dictionary != 0)
 	{
-		params.dict = nbmf_dict_for_encode(objects.dictionary, params.level);
-		if (params.dict == NULL)
-			nbmf_report_damage(NBMF_ERR_OBJECT, &frame);
+		status = nbmf_dict_for_encode(objects.dictionary, params.level, &params.dict);
+		if (status != NBMF_OK)
+			nbmf_report_damage(status, &frame);
 	}
 	if (objects.model != 0)
 	{
-		params.model = nbmf_model_for(objects.model);
 		frame.object = objects.model;
-		if (params.model == NULL)
-			nbmf_report_damage(NBMF_ERR_OBJECT, &frame);
+		status = nbmf_model_for(objects.model, &params.model);
+		if (status != NBMF_OK)
+			nbmf_report_damage(status, &frame);
 	}
 
 	nbmf_stats_start(NBMF_STATS_ENCODE, &timer);
@@ -291,12 +297,12 @@ nbmf_value_encode(NbmfKind kind, NbmfTier tier, const char *content, Size len, i
 		nbmf_stats_error(NBMF_STATS_PLAIN, NBMF_STATS_ENCODE);
 		nbmf_report_damage(status, &frame);
 	}
-	if (params.dict != NULL || params.model != NULL)
-		check_encoding(VARDATA(value), frame_len, &params, content, len);
+	(void) nbmf_frame_parse(VARDATA(value), frame_len, frame_len, &frame);
+	if (nbmf_codec_has_dict(frame.codec))
+		check_encoding(VARDATA(value), frame_len, params.dict, content, len);
 	SET_VARSIZE(value, VARHDRSZ + frame_len);
 	if (cap > SHRINK_FROM)
 		value = repalloc(value, VARHDRSZ + frame_len);
-	(void) nbmf_frame_parse(VARDATA(value), frame_len, frame_len, &frame);
 	nbmf_stats_stop(stats_codec(&frame), NBMF_STATS_ENCODE, &timer, len,
 					nbmf_stored_size(frame_len));
 	return value;
@@ -413,11 +419,9 @@ nbmf_value_try_decode(Nbmf *value, Size lead, NbmfFrame *frame, char **result)
 	if (status == NBMF_OK && frame->object != 0)
 	{
 		if (nbmf_codec_has_model(frame->codec))
-			objects.model = nbmf_model_for(frame->object);
+			status = nbmf_model_for(frame->object, &objects.model);
 		else
-			objects.dict = nbmf_dict_for_decode(frame->object);
-		if (objects.dict == NULL && objects.model == NULL)
-			status = NBMF_ERR_OBJECT;
+			status = nbmf_dict_for_decode(frame->object, &objects.dict);
 	}
 	if (status == NBMF_OK)
 	{
@@ -455,15 +459,14 @@ nbmf_value_decode(Nbmf *value, Size lead, NbmfFrame *frame)
  * Is the value whole?  NBMF_OK, or what is wrong with it.
  */
 NbmfStatus
-nbmf_value_check(Nbmf *value)
+nbmf_value_check(Nbmf *value, NbmfFrame *frame)
 {
-	NbmfFrame frame;
 	char *content;
-	NbmfStatus status = nbmf_value_try_decode(value, 0, &frame, &content);
+	NbmfStatus status = nbmf_value_try_decode(value, 0, frame, &content);
 
 	if (status == NBMF_OK)
 	{
-		if (frame.kind == NBMF_KIND_JSON && !nbmf_json_valid(content, frame.raw_len))
+		if (frame->kind == NBMF_KIND_JSON && !nbmf_json_valid(content, frame->raw_len))
 			status = NBMF_ERR_CONTENT;
 		pfree(content);
 	}

@@ -3,8 +3,8 @@
  *		nbmf_verify_table: decode every value of a column and name the bad ones.
  *
  * It goes on after a bad value.  Values in the row are checked through status
- * codes; only fetching a toasted value, or a dictionary or model that is damaged
- * itself, can throw, and that happens in a subtransaction.  A value whose length says that it goes beyond its row is
+ * codes; only fetching a toasted value, or a dictionary or model, can throw, and
+ * that happens in a subtransaction.  A value whose length says that it goes beyond its row is
  * reported rather than followed.
  *
  * The scan uses the active snapshot and takes an AccessShareLock on the table
@@ -47,7 +47,7 @@ typedef struct Finding
 } Finding;
 
 static bool
-finding_of_status(NbmfStatus status, Finding *finding)
+finding_of_status(NbmfStatus status, const NbmfFrame *frame, Finding *finding)
 {
 	int code = status == NBMF_ERR_RESERVED ? ERRCODE_FEATURE_NOT_SUPPORTED : ERRCODE_DATA_CORRUPTED;
 
@@ -58,7 +58,19 @@ finding_of_status(NbmfStatus status, Finding *finding)
 	strlcpy(finding->sqlstate, unpack_sql_state(code), sizeof(finding->sqlstate));
 	finding->message = "nbmf value is damaged";
 	finding->detail = nbmf_status_text(status);
+	if (status == NBMF_ERR_OBJECT || status == NBMF_ERR_OBJECT_DAMAGED)
+		finding->detail = psprintf("Shared object %u, which the value needs, is %s.", frame->object,
+								   status == NBMF_ERR_OBJECT ? "not there" : "damaged");
 	return true;
+}
+
+static bool
+check_whole(Nbmf *value, Finding *finding)
+{
+	NbmfFrame frame;
+	NbmfStatus status = nbmf_value_check(value, &frame);
+
+	return finding_of_status(status, &frame, finding);
 }
 
 /*
@@ -76,7 +88,7 @@ check_fetched(Datum datum, Finding *finding)
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		bad = finding_of_status(nbmf_value_check(DatumGetNbmfPP(datum)), finding);
+		bad = check_whole(DatumGetNbmfPP(datum), finding);
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
@@ -147,7 +159,7 @@ check_value(TupleTableSlot *slot, AttrNumber attnum, Datum datum, Finding *findi
 {
 	if (!inside_tuple(slot, attnum, datum))
 	{
-		(void) finding_of_status(NBMF_ERR_LENGTH, finding);
+		(void) finding_of_status(NBMF_ERR_LENGTH, NULL, finding);
 		finding->detail = "The value goes on past the end of its row.";
 		return true;
 	}
@@ -155,7 +167,7 @@ check_value(TupleTableSlot *slot, AttrNumber attnum, Datum datum, Finding *findi
 		VARATT_IS_COMPRESSED(DatumGetPointer(datum)) ||
 		needs_object((Nbmf *) DatumGetPointer(datum)))
 		return check_fetched(datum, finding);
-	return finding_of_status(nbmf_value_check((Nbmf *) DatumGetPointer(datum)), finding);
+	return check_whole((Nbmf *) DatumGetPointer(datum), finding);
 }
 
 /*

@@ -33,7 +33,7 @@ extern Nbmf *nbmf_value_reencode(Nbmf *value, int level);
 extern char *nbmf_value_decode(Nbmf *value, Size lead, NbmfFrame *frame);
 extern NbmfStatus nbmf_value_try_decode(Nbmf *value, Size lead, NbmfFrame *frame, char **result);
 extern char *nbmf_value_text(Nbmf *value, Size lead, Size *text_len);
-extern NbmfStatus nbmf_value_check(Nbmf *value);
+extern NbmfStatus nbmf_value_check(Nbmf *value, NbmfFrame *frame);
 extern void nbmf_value_frame(Datum datum, NbmfFrame *frame);
 extern void nbmf_value_whole_frame(Datum datum, NbmfFrame *frame);
 extern NbmfStatus nbmf_value_parse(Datum datum, NbmfFrame *frame, Size *frame_len);

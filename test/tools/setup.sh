@@ -78,6 +78,40 @@ nbmf_apt()
 	rm -f "$log"
 }
 
+# nbmf_arm64 DIRECTORY: a compiler and an emulator for aarch64, and in DIRECTORY the
+# libraries of the core for it.  They are unpacked there, not installed: a foreign
+# architecture may ask for other versions of what the system has.  False, and says
+# why, where they cannot be had.
+nbmf_arm64()
+{
+	local root=$1 apt=$1/apt package
+
+	command -v apt-get >/dev/null ||
+		{ nbmf_say "aarch64 is not tested: this is not a Debian system"; return 1; }
+	for package in gcc-aarch64-linux-gnu qemu-user; do
+		apt-cache show "$package" >/dev/null 2>&1 || nbmf_apt update
+		apt-cache show "$package" >/dev/null 2>&1 ||
+			{ nbmf_say "aarch64 is not tested: there is no package $package"; return 1; }
+	done
+	nbmf_packages gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user
+	mkdir -p "$apt/lists/partial" "$apt/archives/partial"
+	: >"$apt/status"
+	(
+		cd "$apt" || exit
+		from=(-o APT::Architecture=arm64 -o APT::Architectures::=arm64
+			-o Dir::State::Lists="$apt/lists" -o Dir::State::status="$apt/status"
+			-o Dir::Cache="$apt" -o APT::Sandbox::User=root)
+		apt-get "${from[@]}" update &&
+			apt-get "${from[@]}" download libzstd1 libzstd-dev libssl-dev || exit
+		for package in *.deb; do
+			dpkg-deb -x "$package" "$root" || exit
+		done
+	) >"$apt/log" 2>&1 && return
+	nbmf_say "aarch64 is not tested: its packages cannot be had:"
+	tail -n 5 "$apt/log" >&2
+	return 1
+}
+
 nbmf_version_of()
 {
 	"$1" --version | sed 's/^[^0-9]*\([0-9]*\).*/\1/'
