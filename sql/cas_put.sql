@@ -26,6 +26,21 @@ SELECT * FROM nbmf_put('"odd schema"."odd ""table"', 'the body', '{"a": [1, 2]}'
 SELECT * FROM nbmf_put('"odd schema"."odd ""table"', 'the body', '\x00010203', '{"the \"tenant": "y"}');
 SELECT * FROM nbmf_put('"odd schema"."odd ""table"', 'the body', '{0.5,0.25}', '{"the \"tenant": "z"}');
 SELECT * FROM nbmf_put('"odd schema"."odd ""table"', 'the body', '{0.5,0.25}', '{"the \"tenant": "z"}');
+-- partitions, each with a constraint of its own
+CREATE TABLE said (day date, id int, body nbmf, PRIMARY KEY (day, id)) PARTITION BY RANGE (day);
+CREATE TABLE said_may PARTITION OF said FOR VALUES FROM ('2026-05-01') TO ('2026-06-01');
+CREATE TABLE said_june PARTITION OF said FOR VALUES FROM ('2026-06-01') TO ('2026-07-01');
+SELECT * FROM nbmf_put('said', 'body', 'nobody looks in the leaves alone', '{"day": "2026-05-02", "id": 1}');
+CREATE INDEX said_body ON said USING nbmf_cas (body);
+ALTER TABLE said_may ADD EXCLUDE USING nbmf_cas (body WITH =);
+SELECT * FROM nbmf_put('said', 'body', 'the same is said in May and in June', '{"day": "2026-05-02", "id": 1}');
+SELECT * FROM nbmf_put('said', 'body', 'the same is said in May and in June', '{"day": "2026-06-02", "id": 2}');
+SELECT * FROM nbmf_put('said_june', 'body', 'the same is said in May and in June', '{"day": "2026-06-02", "id": 2}');
+SELECT * FROM nbmf_put('said', 'body', 'no partition has this', '{"day": "2026-07-02", "id": 3}');
+SELECT tableoid::regclass, id FROM said ORDER BY body <~> 'the same is said in May and in June', id LIMIT 2;
+SELECT * FROM nbmf_cas_lookup('said_body', 'the same is said in May and in June');
+SELECT nbmf_index_check('said_body');
+DROP TABLE said;
 -- without rights to insert, or to look
 CREATE ROLE regress_nbmf_put;
 GRANT SELECT ON fact TO regress_nbmf_put;

@@ -488,7 +488,8 @@ extern void nbmf_cas_compare(Datum found, bool is_key, const NbmfKey *key, const
 extern double nbmf_cas_index_threshold(Relation index);
 extern int nbmf_cas_index_distance(Relation index);
 extern Oid nbmf_cas_ball_operator(Relation index, int column);
-extern bool nbmf_cas_is_index(Relation index);
+extern bool nbmf_cas_is_method(Relation index);
+extern void nbmf_cas_require_index(Relation index);
 extern void nbmf_cas_init(void);
 
 #endif /* NBMF_CAS_H */

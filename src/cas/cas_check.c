@@ -285,10 +285,7 @@ open_index(Oid index_oid, Relation *heap)
 							   get_rel_name(index_oid) ? get_rel_name(index_oid) : "?")));
 	*heap = table_open(heap_oid, AccessShareLock);
 	index = relation_open(index_oid, AccessShareLock);
-	if (!nbmf_cas_is_index(index))
-		ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
-						errmsg("\"%s\" is not an index of access method nbmf_cas",
-							   RelationGetRelationName(index))));
+	nbmf_cas_require_index(index);
 	if (!nbmf_owns_relation(heap_oid))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_INDEX, RelationGetRelationName(index));
 	if (RELATION_IS_OTHER_TEMP(index))

@@ -63,13 +63,31 @@ cas_options(Datum reloptions, bool validate)
 }
 
 /*
- * Is it an index of this access method?
+ * Is it an index of this access method, or one of a partitioned table, whose
+ * partitions have the pages?
  */
 bool
-nbmf_cas_is_index(Relation index)
+nbmf_cas_is_method(Relation index)
 {
-	return index->rd_rel->relkind == RELKIND_INDEX && index->rd_indam != NULL &&
-		   index->rd_indam->ambuild == nbmf_cas_build;
+	return (index->rd_rel->relkind == RELKIND_INDEX ||
+			index->rd_rel->relkind == RELKIND_PARTITIONED_INDEX) &&
+		   index->rd_indam != NULL && index->rd_indam->ambuild == nbmf_cas_build;
+}
+
+/*
+ * Raise an error unless it is an index of this access method that has pages.
+ */
+void
+nbmf_cas_require_index(Relation index)
+{
+	if (!nbmf_cas_is_method(index))
+		ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
+						errmsg("\"%s\" is not an index of access method nbmf_cas",
+							   RelationGetRelationName(index))));
+	if (index->rd_rel->relkind != RELKIND_INDEX)
+		ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
+						errmsg("index \"%s\" is partitioned", RelationGetRelationName(index)),
+						errhint("Name the index of a partition.")));
 }
 
 /*

@@ -112,7 +112,7 @@ nbmf_cas_lookup(PG_FUNCTION_ARGS)
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	Oid index_oid;
 	Oid heap_oid;
-	Relation heap;
+	Relation heap = NULL;
 	Relation index;
 	CasInfo info;
 	IndexInfo *index_info;
@@ -142,10 +142,7 @@ nbmf_cas_lookup(PG_FUNCTION_ARGS)
 	if (OidIsValid(heap_oid))
 		heap = table_open(heap_oid, AccessShareLock);
 	index = relation_open(index_oid, AccessShareLock);
-	if (!OidIsValid(heap_oid) || !nbmf_cas_is_index(index))
-		ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
-						errmsg("\"%s\" is not an index of access method nbmf_cas",
-							   RelationGetRelationName(index))));
+	nbmf_cas_require_index(index);
 	info = *nbmf_cas_info(index);
 	check_access(heap, index, info.content);
 	if (!index->rd_index->indisvalid)

@@ -122,7 +122,7 @@ choose_index(Put *put)
 	{
 		Relation index = relation_open(lfirst_oid(lc), AccessShareLock);
 		int n = IndexRelationGetNumberOfKeyAttributes(index);
-		bool usable = nbmf_cas_is_index(index) && index->rd_index->indisvalid &&
+		bool usable = nbmf_cas_is_method(index) && index->rd_index->indisvalid &&
 					  RelationGetIndexPredicate(index) == NIL;
 		bool has_column = false;
 
@@ -337,7 +337,8 @@ nbmf_put(PG_FUNCTION_ARGS)
 	put.others = put.no_others ? (Datum) 0 : PG_GETARG_DATUM(3);
 
 	put.table = table_open(PG_GETARG_OID(0), AccessShareLock);
-	if (put.table->rd_rel->relkind != RELKIND_RELATION)
+	if (put.table->rd_rel->relkind != RELKIND_RELATION &&
+		put.table->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
 		ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
 						errmsg("\"%s\" is not a table", RelationGetRelationName(put.table))));
 	put.column = get_attnum(RelationGetRelid(put.table), column);
