@@ -11,6 +11,9 @@
  * at commit) is found out by pages that are not where they should be, and the
  * directory is asked again.
  *
+ * The own pages of values (see cas_directory.c) are not remembered, but that
+ * there are such pages is.
+ *
  * Roots are copied, for planning; a copy is renewed now and then.
  */
 #include "postgres.h"
@@ -242,7 +245,7 @@ nbmf_cas_prefetch(Relation index, int table, uint16 value, bool whole)
 	at = find_way(group, value);
 	way = &group->way[at];
 	/* local buffers are few and hot */
-	if (way->buffer <= 0)
+	if (way->buffer <= 0 || (way->block & CAS_OWN_PAGE))
 		return;
 	page = (const char *) BufferGetBlock(way->buffer);
 	__builtin_prefetch(GetBufferDescriptor(way->buffer - 1));
@@ -276,6 +279,8 @@ learn(Relation index, int table, uint16 from, BlockNumber block)
 	at = find_way(group, from);
 	if (group->way[at].from == from)
 	{
+		if (group->way[at].block & CAS_OWN_PAGE)
+			return;
 		group->way[at].block = block;
 		group->way[at].buffer = InvalidBuffer;
 	}
@@ -284,20 +289,21 @@ learn(Relation index, int table, uint16 from, BlockNumber block)
 }
 
 /*
- * Read and lock the block that a way names; InvalidBuffer if it is no bucket
- * of this table at or to the left of the value's.
+ * Read and lock a block that may be anything by now; InvalidBuffer if it is no
+ * bucket (or directory page) of this table that begins at or to the left of a
+ * place.
  */
 static Buffer
-follow(Relation index, CasWay *way, int table, uint16 value, int lock)
+read_remembered(Relation index, BlockNumber block, Buffer *recent, int lock, CasPageType type,
+				int table, uint32 place)
 {
 	CasInfo *info = nbmf_cas_info(index);
-	BlockNumber block = way->block;
 	Buffer buffer;
 	const CasTail *tail;
 
-	if (way->buffer != InvalidBuffer &&
-		ReadRecentBuffer(nbmf_locator(index), MAIN_FORKNUM, block, way->buffer))
-		buffer = way->buffer;
+	if (*recent != InvalidBuffer &&
+		ReadRecentBuffer(nbmf_locator(index), MAIN_FORKNUM, block, *recent))
+		buffer = *recent;
 	else
 	{
 		if (block >= info->blocks)
@@ -307,61 +313,109 @@ follow(Relation index, CasWay *way, int table, uint16 value, int lock)
 				return InvalidBuffer;
 		}
 		buffer = ReadBuffer(index, block);
-		way->buffer = buffer;
+		*recent = buffer;
 	}
 	LockBuffer(buffer, lock);
 	if (!PageIsNew(BufferGetPage(buffer)))
 	{
 		nbmf_cas_check_page(index, buffer);
 		tail = CasPageTail(BufferGetPage(buffer));
-		if (tail->type == CAS_PAGE_BUCKET && tail->table == table && tail->lo <= value)
-		{
-			way->sorted = tail->sorted;
+		if (tail->type == type && tail->table == table && tail->lo <= place)
 			return buffer;
-		}
 	}
 	UnlockReleaseBuffer(buffer);
 	return InvalidBuffer;
 }
 
 /*
- * Read and lock the bucket that is responsible for a value.
+ * Read and lock the bucket that a way leads to; InvalidBuffer if it leads to none
+ * at or to the left of the place.
+ */
+static Buffer
+follow(Relation index, CasWay *way, int table, uint32 place, int lock)
+{
+	BlockNumber block = way->block;
+	Buffer recent = InvalidBuffer;
+	Buffer buffer;
+
+	if (block & CAS_OWN_PAGE)
+	{
+		buffer = read_remembered(index, block & ~CAS_OWN_PAGE, &way->buffer, BUFFER_LOCK_SHARE,
+								 CAS_PAGE_DIRECTORY, table, place);
+		if (buffer == InvalidBuffer)
+			return InvalidBuffer;
+		if (CasPageTail(BufferGetPage(buffer))->lo != nbmf_cas_first_place((int) (place >> 16)))
+		{
+			UnlockReleaseBuffer(buffer);
+			return InvalidBuffer;
+		}
+		block = nbmf_cas_own_slot(BufferGetPage(buffer), place);
+		UnlockReleaseBuffer(buffer);
+		return read_remembered(index, block, &recent, lock, CAS_PAGE_BUCKET, table, place);
+	}
+	buffer = read_remembered(index, block, &way->buffer, lock, CAS_PAGE_BUCKET, table, place);
+	if (buffer != InvalidBuffer)
+		way->sorted = CasPageTail(BufferGetPage(buffer))->sorted;
+	return buffer;
+}
+
+/* Buckets of one value that are walked before the directory is asked again */
+#define WALK 8
+
+/*
+ * Read and lock the bucket that is responsible for a place.
  */
 Buffer
-nbmf_cas_lock_bucket(Relation index, int table, uint16 value, int lock)
+nbmf_cas_lock_bucket(Relation index, int table, uint32 place, int lock)
 {
 	Cache *cache = find_cache(index);
-	Buffer buffer = follow(index, way_of(index, cache, table, value), table, value, lock);
+	int value = (int) (place >> 16);
+	Buffer buffer =
+		follow(index, way_of(index, cache, table, (uint16) value), table, place, lock);
 	const CasTail *tail;
+	int inside = 0;
 
 	if (buffer == InvalidBuffer)
 	{
 		BlockNumber block;
 
 		nbmf_cas_cache_forget(index);
-		block = nbmf_cas_bucket_for(index, table, value);
+		block = nbmf_cas_bucket_for(index, table, place);
 		buffer = nbmf_cas_read_typed(index, block, lock, CAS_PAGE_BUCKET, table);
-		if (CasPageTail(BufferGetPage(buffer))->lo > value)
+		if (CasPageTail(BufferGetPage(buffer))->lo > place)
 			nbmf_cas_corrupted(index, block, "The bucket is not where the directory says.");
 	}
 	tail = CasPageTail(BufferGetPage(buffer));
-	while (value > tail->hi)
+	while (place > tail->hi)
 	{
-		int lo = tail->hi + 1;
+		uint32 lo = tail->hi + 1;
 		BlockNumber block = tail->right;
 
 		if (block == InvalidBlockNumber)
 			nbmf_cas_corrupted(index, BufferGetBlockNumber(buffer),
 							   "A bucket on its right is missing.");
 		UnlockReleaseBuffer(buffer);
+		/* by now the value may have a page of its own, which is not remembered */
+		if ((lo & 0xffff) != 0 && ++inside == WALK)
+		{
+			BlockNumber known = nbmf_cas_bucket_for(index, table, place);
+
+			find_cache(index)->group[table][value / CAS_GROUP_VALUES].n = 0;
+			buffer = nbmf_cas_read_typed(index, known, lock, CAS_PAGE_BUCKET, table);
+			tail = CasPageTail(BufferGetPage(buffer));
+			if (tail->lo > place)
+				nbmf_cas_corrupted(index, known, "The bucket is not where the directory says.");
+			continue;
+		}
 		buffer = nbmf_cas_read_typed(index, block, lock, CAS_PAGE_BUCKET, table);
 		tail = CasPageTail(BufferGetPage(buffer));
 		/* this also ends a walk in a circle */
 		if (tail->lo != lo)
 			nbmf_cas_corrupted(index, block, "The bucket does not begin where it should.");
 		/* in the group of the value, which is where it is looked for */
-		if (value <= tail->hi)
-			learn(index, table, Max(tail->lo, value - value % CAS_GROUP_VALUES), block);
+		if ((tail->lo & 0xffff) == 0 && (int) (tail->hi >> 16) >= value)
+			learn(index, table, (uint16) Max((int) (tail->lo >> 16), value - value % CAS_GROUP_VALUES),
+				  block);
 	}
 	return buffer;
 }

@@ -34,7 +34,7 @@ PG_FUNCTION_INFO_V1(nbmf_index_page);
 typedef struct Bucket
 {
 	BlockNumber block;
-	uint16 lo;
+	uint32 lo;
 } Bucket;
 
 typedef struct Check
@@ -42,7 +42,7 @@ typedef struct Check
 	Relation index;
 	CasInfo info;
 	bloom_filter *filter; /* entries seen; NULL: nobody asks */
-	int64 entries;        /* of the table of digests */
+	int64 entries;        /* of the table with digests */
 	Bucket *bucket;
 	int64 buckets;
 	int64 room;
@@ -50,7 +50,7 @@ typedef struct Check
 	MemoryContext context; /* of a heap tuple */
 } Check;
 
-#define ENTRY_SIZE_MAX (1 + sizeof(uint64) + CAS_TID_SIZE + sizeof(uint64) + 32 * sizeof(uint32))
+#define ENTRY_SIZE_MAX (1 + sizeof(uint64) + CAS_TID_SIZE + (1 + INDEX_MAX_KEYS) * sizeof(uint32))
 
 /* What stands for an entry in the filter */
 static Size
@@ -74,15 +74,16 @@ check_entries(Check *check, Buffer buffer)
 	{
 		uint64 key = CasPageKeys(page)[i];
 		const char *payload = nbmf_cas_payload(page, i, size);
-		uint16 value = nbmf_cas_route(tail->table, key);
+		uint32 digest = tail->table == CAS_TABLE_DIGEST ? nbmf_cas_payload_digest(payload) : 0;
+		uint32 place = nbmf_cas_place(tail->table, key, digest);
 		ItemPointerData tid;
 
 		memcpy(&tid, payload, sizeof(tid));
-		if (value < tail->lo || value > tail->hi)
+		if (place < tail->lo || place > tail->hi)
 			nbmf_cas_corrupted(check->index, BufferGetBlockNumber(buffer),
 							   psprintf("Entry %d belongs to another bucket.", i));
 		if (i > 0 && i < tail->sorted &&
-			value < nbmf_cas_route(tail->table, CasPageKeys(page)[i - 1]))
+			place >> 16 < nbmf_cas_route(tail->table, CasPageKeys(page)[i - 1]))
 			nbmf_cas_corrupted(check->index, BufferGetBlockNumber(buffer),
 							   psprintf("Entry %d is not in its order.", i));
 		if (!ItemPointerIsValid(&tid))
@@ -108,7 +109,7 @@ check_buckets(Check *check, int table)
 {
 	Relation index = check->index;
 	BlockNumber block = CAS_FIRST_BLOCK(table);
-	int expected = 0;
+	uint64 expected = 0;
 
 	check->buckets = 0;
 	while (block != InvalidBlockNumber)
@@ -117,15 +118,20 @@ check_buckets(Check *check, int table)
 			nbmf_cas_read_typed(index, block, BUFFER_LOCK_SHARE, CAS_PAGE_BUCKET, table);
 		const CasTail *tail = CasPageTail(BufferGetPage(buffer));
 		BlockNumber right = tail->right;
-		uint16 value = tail->lo;
+		uint32 lo = tail->lo;
+		uint32 hi = tail->hi;
 		BlockNumber pages = 0;
+		int64 entries = check->entries;
 
 		if (tail->lo != expected)
 			nbmf_cas_corrupted(index, block, "The bucket does not begin where the last one ends.");
-		if (tail->next != InvalidBlockNumber && tail->lo != tail->hi)
-			nbmf_cas_corrupted(index, block, "A bucket of several values has a chain.");
-		expected = tail->hi + 1;
-		if ((expected == CAS_VALUES) != (right == InvalidBlockNumber))
+		if (tail->next != InvalidBlockNumber && nbmf_cas_can_split(tail))
+			nbmf_cas_corrupted(index, block, "A bucket of several places has a chain.");
+		if (((lo & 0xffff) != 0 || (hi & 0xffff) != 0xffff) &&
+			(table != CAS_TABLE_DIGEST || lo >> 16 != hi >> 16))
+			nbmf_cas_corrupted(index, block, "A value is parted that cannot be.");
+		expected = (uint64) hi + 1;
+		if ((expected == CAS_PLACES) != (right == InvalidBlockNumber))
 			nbmf_cas_corrupted(index, block, "The last bucket is not at the end.");
 		if (check->buckets >= check->room)
 		{
@@ -150,10 +156,17 @@ check_buckets(Check *check, int table)
 			next_buffer =
 				nbmf_cas_read_typed(index, next, BUFFER_LOCK_SHARE, CAS_PAGE_OVERFLOW, table);
 			tail = CasPageTail(BufferGetPage(next_buffer));
-			if (tail->right != block || tail->lo != value || tail->hi != value)
+			if (tail->right != block || tail->lo != lo || tail->hi != hi)
 				nbmf_cas_corrupted(index, next, "The page is part of another chain.");
 			UnlockReleaseBuffer(buffer);
 			buffer = next_buffer;
+			if (unlikely(InterruptPending) && !nbmf_cas_pause(index, buffer))
+			{
+				buffer =
+					nbmf_cas_read_typed(index, block, BUFFER_LOCK_SHARE, CAS_PAGE_BUCKET, table);
+				check->entries = entries;
+				pages = 0;
+			}
 		}
 		UnlockReleaseBuffer(buffer);
 		block = right;
@@ -171,18 +184,53 @@ compare_buckets(const void *a, const void *b)
 }
 
 /*
- * Does a slot of the directory name a bucket at or to the left of the value's?
+ * Does a slot of the directory name a bucket at or to the left of the place's?
  */
 static void
-check_slot(Check *check, BlockNumber where, BlockNumber slot, int value)
+check_slot(Check *check, BlockNumber where, BlockNumber slot, uint32 place)
 {
 	Bucket wanted = {.block = slot};
 	const Bucket *found =
 		bsearch(&wanted, check->bucket, check->buckets, sizeof(Bucket), compare_buckets);
 
-	if (found == NULL || found->lo > value)
+	if (found == NULL || found->lo > place)
 		nbmf_cas_corrupted(check->index, where,
-						   psprintf("The directory is wrong about value %d.", value));
+						   psprintf("The directory is wrong about value %u.", place >> 16));
+}
+
+/*
+ * Are all buckets that a value's own page names at or to the left of theirs?  The
+ * page may know buckets that were not there yet when they were walked.
+ */
+static void
+check_own_page(Check *check, int table, BlockNumber block, int value)
+{
+	BlockNumber *slots = palloc(sizeof(BlockNumber) * CAS_SLOTS);
+	Buffer buffer = nbmf_cas_read_typed(check->index, block, BUFFER_LOCK_SHARE, CAS_PAGE_DIRECTORY,
+										table);
+	const CasTail *tail = CasPageTail(BufferGetPage(buffer));
+
+	if (table != CAS_TABLE_DIGEST || tail->lo != nbmf_cas_first_place(value) ||
+		tail->hi != nbmf_cas_last_place(value))
+		nbmf_cas_corrupted(check->index, block, "It is the page of another value.");
+	memcpy(slots, CasPageSlots(BufferGetPage(buffer)), sizeof(BlockNumber) * CAS_SLOTS);
+	UnlockReleaseBuffer(buffer);
+	for (int i = 0; i < CAS_SLOTS; i++)
+	{
+		uint32 lo;
+
+		if (i > 0 && slots[i] == slots[i - 1])
+			continue;
+		buffer = nbmf_cas_read_typed(check->index, slots[i], BUFFER_LOCK_SHARE, CAS_PAGE_BUCKET,
+									 table);
+		lo = CasPageTail(BufferGetPage(buffer))->lo;
+		UnlockReleaseBuffer(buffer);
+		if (lo > nbmf_cas_first_place(value) + (uint32) i * CAS_SLOT_PIECES)
+			nbmf_cas_corrupted(check->index, block,
+							   psprintf("The directory is wrong about value %d.", value));
+		CHECK_FOR_INTERRUPTS();
+	}
+	pfree(slots);
 }
 
 static void
@@ -203,7 +251,8 @@ check_table(Check *check, int table)
 		buffer = nbmf_cas_read_typed(index, root->group[group], BUFFER_LOCK_SHARE,
 									 CAS_PAGE_DIRECTORY, table);
 		tail = CasPageTail(BufferGetPage(buffer));
-		if (tail->lo != group * CAS_GROUP_VALUES || tail->hi != tail->lo + CAS_GROUP_VALUES - 1)
+		if (tail->lo != nbmf_cas_first_place(group * CAS_GROUP_VALUES) ||
+			tail->hi != nbmf_cas_last_place(group * CAS_GROUP_VALUES + CAS_GROUP_VALUES - 1))
 			nbmf_cas_corrupted(index, root->group[group], "It is the page of another group.");
 		memcpy(slots + group * CAS_GROUP_VALUES, CasPageSlots(BufferGetPage(buffer)),
 			   sizeof(BlockNumber) * CAS_GROUP_VALUES);
@@ -222,10 +271,13 @@ check_table(Check *check, int table)
 	{
 		BlockNumber directory = root->group[value / CAS_GROUP_VALUES];
 
-		if (directory != InvalidBlockNumber)
-			check_slot(check, directory, slots[value], value);
+		if (directory != InvalidBlockNumber && (slots[value] & CAS_OWN_PAGE))
+			check_own_page(check, table, slots[value] & ~CAS_OWN_PAGE, value);
+		else if (directory != InvalidBlockNumber)
+			check_slot(check, directory, slots[value], nbmf_cas_first_place(value));
 		else if (value % CAS_SLOT_VALUES == 0)
-			check_slot(check, CAS_ROOT_BLOCK(table), root->slot[value / CAS_SLOT_VALUES], value);
+			check_slot(check, CAS_ROOT_BLOCK(table), root->slot[value / CAS_SLOT_VALUES],
+					   nbmf_cas_first_place(value));
 	}
 	pfree(slots);
 	pfree(root);
@@ -414,8 +466,8 @@ nbmf_index_page(PG_FUNCTION_ARGS)
 	values[0] = CStringGetTextDatum(page_type_name(tail.type));
 	values[1] = Int32GetDatum(tail.table);
 	nulls[1] = tail.type == CAS_PAGE_META || tail.type == CAS_PAGE_FREE;
-	values[2] = Int32GetDatum(tail.lo);
-	values[3] = Int32GetDatum(tail.hi);
+	values[2] = Int32GetDatum((int32) (tail.lo >> 16));
+	values[3] = Int32GetDatum((int32) (tail.hi >> 16));
 	nulls[2] = nulls[3] = nulls[1];
 	values[4] = Int64GetDatum(tail.right);
 	nulls[4] = tail.type != CAS_PAGE_BUCKET || tail.right == InvalidBlockNumber;

@@ -125,7 +125,7 @@ nbmf_cas_check_page(Relation index, Buffer buffer)
 	if (header->pd_lower != MAXALIGN(SizeOfPageHeaderData) + content)
 		nbmf_cas_corrupted(index, block, "The page has the wrong length.");
 	if (tail->type == CAS_PAGE_ROOT && CasPageRoot(page)->heavies > CAS_HEAVY)
-		nbmf_cas_corrupted(index, block, "The root page counts too many long chains.");
+		nbmf_cas_corrupted(index, block, "The root page counts too many values with many pages.");
 }
 
 /*
@@ -165,6 +165,26 @@ nbmf_cas_read_typed(Relation index, BlockNumber block, int lock, CasPageType typ
 }
 
 /*
+ * Serve an interrupt in the middle of a chain, of which a page is locked for
+ * reading: while any page is locked, none is served.  False, and the page is
+ * released, if the page may have changed meanwhile (VACUUM may have freed it);
+ * the caller then begins the chain again.
+ */
+bool
+nbmf_cas_pause(Relation index, Buffer buffer)
+{
+	XLogRecPtr lsn = PageGetLSN(BufferGetPage(buffer));
+
+	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+	CHECK_FOR_INTERRUPTS();
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	if (RelationNeedsWAL(index) && PageGetLSN(BufferGetPage(buffer)) == lsn)
+		return true;
+	UnlockReleaseBuffer(buffer);
+	return false;
+}
+
+/*
  * The first of a page's sorted entries whose value is not less than one of the
  * bucket's; their number if there is none.
  *
@@ -176,7 +196,7 @@ nbmf_cas_first_of_value(Page page, uint16 value)
 {
 	const CasTail *tail = CasPageTail(page);
 	const uint64 *keys = CasPageKeys(page);
-	int low = nbmf_cas_guess(value, tail->lo, tail->hi, tail->sorted);
+	int low = nbmf_cas_guess(value, tail->lo >> 16, tail->hi >> 16, tail->sorted);
 	int high = low;
 	int step = 8;
 
@@ -231,13 +251,13 @@ nbmf_cas_page_add(Page page, int table, const CasRow *row, int scalars)
 	int n = nbmf_cas_count(page);
 	char *payload = nbmf_cas_payload(page, n, size);
 
-	CasPageKeys(page)[n] = nbmf_cas_row_key(row, table);
+	CasPageKeys(page)[n] = row->simhash;
 	memcpy(payload, &row->tid, CAS_TID_SIZE);
 	payload += CAS_TID_SIZE;
 	if (table == CAS_TABLE_DIGEST)
 	{
-		memcpy(payload, &row->digest[1], sizeof(uint64));
-		payload += sizeof(uint64);
+		memcpy(payload, &row->digest, sizeof(row->digest));
+		payload += sizeof(row->digest);
 	}
 	memcpy(payload, row->scalars, scalars * sizeof(uint32));
 	header->pd_lower += sizeof(uint64);
@@ -267,7 +287,7 @@ nbmf_cas_init_block(Relation index, Page page, BlockNumber block, int scalars, i
 		CasRoot *root;
 
 		nbmf_cas_page_init(page, CAS_PAGE_ROOT, table);
-		CasPageTail(page)->hi = CAS_VALUES - 1;
+		CasPageTail(page)->hi = CAS_PLACES - 1;
 		root = CasPageRoot(page);
 		memset(root, 0, sizeof(CasRoot));
 		root->buckets = 1;
@@ -280,7 +300,7 @@ nbmf_cas_init_block(Relation index, Page page, BlockNumber block, int scalars, i
 	else
 	{
 		nbmf_cas_page_init(page, CAS_PAGE_BUCKET, (int) (block - CAS_FIRST_BLOCK(0)));
-		CasPageTail(page)->hi = CAS_VALUES - 1;
+		CasPageTail(page)->hi = CAS_PLACES - 1;
 	}
 }
 

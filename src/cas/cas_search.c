@@ -1,6 +1,7 @@
 /*
  * cas_search.c
- *		Finding all entries with a digest, or within a distance of a fingerprint.
+ *		Finding all entries with a fingerprint and a part of the digest, or within a
+ *		distance of a fingerprint.
  *
  * Fingerprints at distance d or less: with radii r_0 .. r_3 for the four
  * chunks, and sum (r_i + 1) > d, each of them is within r_i of the query in at
@@ -13,8 +14,8 @@
  * tables have and which of their chains are long; or, if that is less, one
  * pass over all buckets of a table.
  *
- * Concurrent splits: an entry's value never changes, and the bucket that is
- * responsible for a value holds all entries with it at any time.  Values are
+ * Concurrent splits: an entry's place never changes, and the bucket that is
+ * responsible for a place holds all entries with it at any time.  Places are
  * visited in ascending order, each once, with all others that the bucket was
  * responsible for when it was read.
  */
@@ -42,6 +43,9 @@
 
 /* Values that are looked for one by one in a page; for more it is read as a whole */
 #define SORTED_VALUES 4
+
+/* The table that a pass reads: one whose entries are small */
+#define PASS_TABLE (CAS_TABLES - 1)
 
 /* Values within MAX_RADIUS of a value: sum of C(16, k), k <= 4 */
 #define MAX_PROBES 2517
@@ -244,16 +248,16 @@ pages_within(int radius, double buckets)
  * The radii with the least cost[table][radius + 1]; the cost.
  */
 static double
-choose_radii(int distance, double cost[CAS_CHUNKS][MAX_RADIUS + 2], int *radius)
+choose_radii(int distance, double cost[CAS_TABLES][MAX_RADIUS + 2], int *radius)
 {
-	double best[CAS_CHUNKS + 1][CAS_CHUNKS * (MAX_RADIUS + 1) + 1];
-	int choice[CAS_CHUNKS + 1][CAS_CHUNKS * (MAX_RADIUS + 1) + 1];
-	int most = CAS_CHUNKS * (MAX_RADIUS + 1);
+	double best[CAS_TABLES + 1][CAS_TABLES * (MAX_RADIUS + 1) + 1];
+	int choice[CAS_TABLES + 1][CAS_TABLES * (MAX_RADIUS + 1) + 1];
+	int most = CAS_TABLES * (MAX_RADIUS + 1);
 	int at = -1;
 
 	for (int sum = 0; sum <= most; sum++)
 		best[0][sum] = sum == 0 ? 0 : get_float8_infinity();
-	for (int t = 0; t < CAS_CHUNKS; t++)
+	for (int t = 0; t < CAS_TABLES; t++)
 	{
 		for (int sum = 0; sum <= most; sum++)
 		{
@@ -273,27 +277,27 @@ choose_radii(int distance, double cost[CAS_CHUNKS][MAX_RADIUS + 2], int *radius)
 	}
 	for (int sum = distance + 1; sum <= most; sum++)
 	{
-		if (at < 0 || best[CAS_CHUNKS][sum] < best[CAS_CHUNKS][at])
+		if (at < 0 || best[CAS_TABLES][sum] < best[CAS_TABLES][at])
 			at = sum;
 	}
 	if (at < 0)
 		return get_float8_infinity();
-	for (int t = CAS_CHUNKS, sum = at; t > 0; t--)
+	for (int t = CAS_TABLES, sum = at; t > 0; t--)
 	{
 		if (radius != NULL)
 			radius[t - 1] = choice[t][sum] - 1;
 		sum -= choice[t][sum];
 	}
-	return best[CAS_CHUNKS][at];
+	return best[CAS_TABLES][at];
 }
 
 void
 nbmf_cas_plan(int distance, uint16 const *chunks, const CasRoot *const *roots, CasPlan *plan)
 {
-	double cost[CAS_CHUNKS][MAX_RADIUS + 2];
+	double cost[CAS_TABLES][MAX_RADIUS + 2];
 	double pass = 0;
 
-	for (int t = 0; t < CAS_CHUNKS; t++)
+	for (int t = 0; t < CAS_TABLES; t++)
 	{
 		double all = roots[t]->buckets;
 
@@ -304,11 +308,13 @@ nbmf_cas_plan(int distance, uint16 const *chunks, const CasRoot *const *roots, C
 			const CasHeavy *heavy = &roots[t]->heavy[i];
 			int from = __builtin_popcount(heavy->value ^ chunks[t]);
 
-			all += heavy->pages;
+			/* the first table's are buckets, and counted */
+			if (t != CAS_TABLE_DIGEST)
+				all += heavy->pages;
 			for (int r = from; r <= MAX_RADIUS; r++)
 				cost[t][r + 1] += heavy->pages;
 		}
-		if (t == 0)
+		if (t == PASS_TABLE)
 			pass = all;
 	}
 	plan->pages = choose_radii(distance, cost, plan->radius);
@@ -323,10 +329,10 @@ nbmf_cas_plan(int distance, uint16 const *chunks, const CasRoot *const *roots, C
 double
 nbmf_cas_plan_pages(int distance, double buckets)
 {
-	double cost[CAS_CHUNKS][MAX_RADIUS + 2];
+	double cost[CAS_TABLES][MAX_RADIUS + 2];
 	double pages;
 
-	for (int t = 0; t < CAS_CHUNKS; t++)
+	for (int t = 0; t < CAS_TABLES; t++)
 	{
 		for (int r = -1; r <= MAX_RADIUS; r++)
 			cost[t][r + 1] = pages_within(r, buckets);
@@ -412,11 +418,10 @@ search_entries(const Search *search, Page page, int first, int end)
 		{
 			const char *payload;
 
-			if (keys[i] != query->digest[0])
+			if (keys[i] != query->simhash)
 				continue;
 			payload = nbmf_cas_payload(page, i, search->payload_size);
-			if (memcmp(payload + CAS_TID_SIZE, &query->digest[1], sizeof(uint64)) == 0 &&
-				filters_admit(search, payload))
+			if (nbmf_cas_payload_digest(payload) == query->digest && filters_admit(search, payload))
 				add_hit(search, payload, 0);
 		}
 		return;
@@ -470,6 +475,9 @@ search_page(Search *search, Buffer buffer, const uint16 *values, int n)
 	search_entries(search, page, sorted, nbmf_cas_count(page));
 }
 
+/* Times that a chain is begun again because of an interrupt */
+#define RESTARTS 4
+
 /*
  * Search the chain of a bucket, whose page is locked and is released.
  */
@@ -478,6 +486,7 @@ search_chain(Search *search, Buffer buffer)
 {
 	BlockNumber block = BufferGetBlockNumber(buffer);
 	BlockNumber pages = 0;
+	int restarts = 0;
 
 	for (;;)
 	{
@@ -496,23 +505,32 @@ search_chain(Search *search, Buffer buffer)
 		UnlockReleaseBuffer(buffer);
 		buffer = next_buffer;
 		search_page(search, buffer, NULL, 0);
+		if (unlikely(InterruptPending) && restarts < RESTARTS &&
+			!nbmf_cas_pause(search->index, buffer))
+		{
+			/* what is found twice counts once: see nbmf_cas_hits_sort */
+			buffer = nbmf_cas_read_typed(search->index, block, BUFFER_LOCK_SHARE, CAS_PAGE_BUCKET,
+										 search->table);
+			pages = 0;
+			restarts++;
+		}
 	}
 	UnlockReleaseBuffer(buffer);
 }
 
 /*
- * Search the bucket that is responsible for the first of n values in ascending
- * order, for those that it is responsible for; 0: for all it has.  Returns the
- * last value that it was responsible for.
+ * Search the bucket that is responsible for a place, for those of n values in
+ * ascending order, from that of the place on, that it has places of; 0: for all it
+ * has.  Returns the last place that it was responsible for.
  */
-static int
-search_bucket(Search *search, const uint16 *values, int n, uint16 first)
+static uint32
+search_bucket(Search *search, const uint16 *values, int n, uint32 place)
 {
-	Buffer buffer = nbmf_cas_lock_bucket(search->index, search->table, first, BUFFER_LOCK_SHARE);
-	int hi = CasPageTail(BufferGetPage(buffer))->hi;
+	Buffer buffer = nbmf_cas_lock_bucket(search->index, search->table, place, BUFFER_LOCK_SHARE);
+	uint32 hi = CasPageTail(BufferGetPage(buffer))->hi;
 	int here = 0;
 
-	while (here < n && values[here] <= hi)
+	while (here < n && values[here] <= hi >> 16)
 		here++;
 	search_page(search, buffer, values, here);
 	search_chain(search, buffer);
@@ -561,16 +579,20 @@ values_within(uint16 value, int radius, uint16 *values)
 static void
 search_values(Search *search, const uint16 *values, int n)
 {
-	int last = -1;
+	uint64 done = 0; /* all places before */
 
 	for (int i = 0; i < n; i++)
 	{
 		if (i + AHEAD < n)
 			nbmf_cas_prefetch(search->index, search->table, values[i + AHEAD], false);
-		if (values[i] <= last)
-			continue;
-		CHECK_FOR_INTERRUPTS();
-		last = search_bucket(search, values + i, n - i, values[i]);
+		/* a value may have several buckets */
+		while (done <= nbmf_cas_last_place(values[i]))
+		{
+			uint32 place = (uint32) Max(done, nbmf_cas_first_place(values[i]));
+
+			CHECK_FOR_INTERRUPTS();
+			done = (uint64) search_bucket(search, values + i, n - i, place) + 1;
+		}
 	}
 }
 
@@ -580,20 +602,21 @@ search_values(Search *search, const uint16 *values, int n)
 static void
 search_table(Search *search)
 {
-	int value = 0;
-	int width = 0;
+	uint64 place = 0;
+	uint64 width = 0;
 
-	while (value < CAS_VALUES)
+	while (place < CAS_PLACES)
 	{
-		int next;
+		uint64 next;
 
 		CHECK_FOR_INTERRUPTS();
 		/* the next but one is about there */
-		if (value + 2 * width < CAS_VALUES)
-			nbmf_cas_prefetch(search->index, search->table, (uint16) (value + 2 * width), true);
-		next = search_bucket(search, NULL, 0, (uint16) value) + 1;
-		width = next - value;
-		value = next;
+		if (place + 2 * width < CAS_PLACES)
+			nbmf_cas_prefetch(search->index, search->table, (uint16) ((place + 2 * width) >> 16),
+							  true);
+		next = (uint64) search_bucket(search, NULL, 0, (uint32) place) + 1;
+		width = next - place;
+		place = next;
 	}
 }
 
@@ -612,26 +635,28 @@ nbmf_cas_search(Relation index, const CasQuery *query, CasHits *hits)
 
 	if (query->exact)
 	{
-		uint16 value = nbmf_cas_route(CAS_TABLE_DIGEST, query->digest[0]);
+		uint16 value = nbmf_cas_route(CAS_TABLE_DIGEST, query->simhash);
 
 		search.table = CAS_TABLE_DIGEST;
 		search.payload_size = nbmf_cas_payload_size(CAS_TABLE_DIGEST, scalars);
-		(void) search_bucket(&search, &value, 1, value);
+		(void) search_bucket(&search, &value, 1,
+							 nbmf_cas_place(CAS_TABLE_DIGEST, query->simhash, query->digest));
 	}
 	else
 	{
-		const CasRoot *roots[CAS_CHUNKS];
+		const CasRoot *roots[CAS_TABLES];
 		uint16 values[MAX_PROBES];
-		uint16 chunks[CAS_CHUNKS];
+		uint16 chunks[CAS_TABLES];
 		CasPlan plan;
 
-		for (int t = 0; t < CAS_CHUNKS; t++)
+		for (int t = 0; t < CAS_TABLES; t++)
 		{
 			roots[t] = nbmf_cas_cached_root(index, t);
 			chunks[t] = nbmf_cas_route(t, query->ball[0].simhash);
 		}
 		nbmf_cas_plan(query->ball[0].distance, chunks, roots, &plan);
-		search.payload_size = nbmf_cas_payload_size(0, scalars);
+		search.table = PASS_TABLE;
+		search.payload_size = nbmf_cas_payload_size(PASS_TABLE, scalars);
 		search.distance = query->ball[0].distance;
 		if (plan.flat || (query->widen > search.distance && plan.pages > plan.pass * RUNG_PART))
 		{
@@ -642,11 +667,12 @@ nbmf_cas_search(Relation index, const CasQuery *query, CasHits *hits)
 		else
 		{
 			search.radius = plan.radius;
-			for (int t = 0; t < CAS_CHUNKS; t++)
+			for (int t = 0; t < CAS_TABLES; t++)
 			{
 				if (plan.radius[t] < 0)
 					continue;
 				search.table = t;
+				search.payload_size = nbmf_cas_payload_size(t, scalars);
 				search_values(&search, values, values_within(chunks[t], plan.radius[t], values));
 			}
 		}

@@ -26,6 +26,8 @@ typedef struct Vacuum
 	void *callback_state;
 	double kept;
 	double removed;
+	int value; /* of the last bucket; -1: of several */
+	uint32 pages; /* that the value has */
 } Vacuum;
 
 /*
@@ -99,11 +101,40 @@ free_page(Vacuum *vacuum, Buffer before, Buffer buffer, IndexBulkDeleteResult *s
 	stats->pages_newly_deleted++;
 }
 
+/* The root is told how many pages the last value had */
+static void
+note_value(const Vacuum *vacuum)
+{
+	if (vacuum->value >= 0)
+		nbmf_cas_directory_heavy(vacuum->index, vacuum->table, (uint16) vacuum->value,
+								 vacuum->pages, false, false);
+}
+
+/*
+ * Begin to count the pages of a bucket's value, or go on; of chains, overflow
+ * pages count, as for who makes them.
+ */
+static void
+count_value(Vacuum *vacuum, const CasTail *tail)
+{
+	bool single = tail->lo >> 16 == tail->hi >> 16;
+	int value = single ? (int) (tail->lo >> 16) : -1;
+
+	if (value >= 0 && value == vacuum->value)
+	{
+		vacuum->pages++;
+		return;
+	}
+	note_value(vacuum);
+	vacuum->value = value;
+	vacuum->pages = 0;
+}
+
 /*
  * Clean a bucket and its chain, and go to the next.
  */
 static BlockNumber
-clean_bucket(Vacuum *vacuum, BlockNumber block, int *lo, IndexBulkDeleteResult *stats)
+clean_bucket(Vacuum *vacuum, BlockNumber block, uint64 *lo, IndexBulkDeleteResult *stats)
 {
 	Relation index = vacuum->index;
 	Buffer buffer =
@@ -116,7 +147,8 @@ clean_bucket(Vacuum *vacuum, BlockNumber block, int *lo, IndexBulkDeleteResult *
 
 	if (CasPageTail(BufferGetPage(buffer))->lo != *lo)
 		nbmf_cas_corrupted(index, block, "The bucket does not begin where it should.");
-	*lo = CasPageTail(BufferGetPage(buffer))->hi + 1;
+	count_value(vacuum, CasPageTail(BufferGetPage(buffer)));
+	*lo = (uint64) CasPageTail(BufferGetPage(buffer))->hi + 1;
 	(void) clean_page(vacuum, buffer);
 	for (;;)
 	{
@@ -140,6 +172,10 @@ clean_bucket(Vacuum *vacuum, BlockNumber block, int *lo, IndexBulkDeleteResult *
 			room = next;
 		UnlockReleaseBuffer(buffer);
 		buffer = next_buffer;
+		/* nobody else frees pages, so this one stays in the chain */
+		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+		nbmf_vacuum_delay_point();
+		LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
 	}
 	UnlockReleaseBuffer(buffer);
 
@@ -148,20 +184,18 @@ clean_bucket(Vacuum *vacuum, BlockNumber block, int *lo, IndexBulkDeleteResult *
 	{
 		CasTail *tail;
 		CasChange change;
-		uint16 value;
 
 		buffer = nbmf_cas_read_typed(index, block, BUFFER_LOCK_EXCLUSIVE, CAS_PAGE_BUCKET,
 									 vacuum->table);
 		nbmf_cas_change_begin(&change, index, false);
 		tail = CasPageTail(nbmf_cas_change_page(&change, buffer, false));
-		value = tail->lo;
 		/* without room, the last page is where the hint was */
 		if (room != InvalidBlockNumber)
 			tail->hint = room;
 		tail->chain = pages;
 		nbmf_cas_change_finish(&change);
-		nbmf_cas_directory_heavy(index, vacuum->table, value, pages, false);
 		UnlockReleaseBuffer(buffer);
+		vacuum->pages += pages;
 	}
 	return right;
 }
@@ -181,8 +215,9 @@ nbmf_cas_bulk_delete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats,
 	for (vacuum.table = 0; vacuum.table < CAS_TABLES; vacuum.table++)
 	{
 		BlockNumber block = CAS_FIRST_BLOCK(vacuum.table);
-		int lo = 0;
+		uint64 lo = 0;
 
+		vacuum.value = -1;
 		vacuum.payload_size = nbmf_cas_payload_size(vacuum.table, scalars);
 		vacuum.kept = vacuum.removed = 0;
 		while (block != InvalidBlockNumber)
@@ -190,6 +225,7 @@ nbmf_cas_bulk_delete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats,
 			nbmf_vacuum_delay_point();
 			block = clean_bucket(&vacuum, block, &lo, stats);
 		}
+		note_value(&vacuum);
 	}
 
 	/* each row is in each table; the last one is what is counted */
