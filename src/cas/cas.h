@@ -127,7 +127,9 @@ typedef enum CasPageType
 } CasPageType;
 
 /*
- * The special space of every page.
+ * What every page begins with, after PostgreSQL's page header, with which it fills
+ * a line of the processor's cache: looking into a page should cost as few of them,
+ * and of the TLB's entries, as it can.
  *
  * OFFSET SIZE
  *      0    1  type of the page
@@ -143,7 +145,7 @@ typedef enum CasPageType
  *     28    2  bucket: so many of its first entries are in the order of their values
  *     30    2  bucket: how often it was split inside a value
  */
-typedef struct CasTail
+typedef struct CasHead
 {
 	uint8 type;
 	uint8 table;
@@ -156,12 +158,12 @@ typedef struct CasTail
 	uint32 chain;
 	uint16 sorted;
 	uint16 depth;
-} CasTail;
+} CasHead;
 
 #define CAS_PAGE_ID 0x4e43
 
-StaticAssertDecl(sizeof(CasTail) == 32, "size of the special space");
-StaticAssertDecl(offsetof(CasTail, right) == 12 && offsetof(CasTail, sorted) == 28, "its layout");
+StaticAssertDecl(sizeof(CasHead) == 32, "size of the head of a page");
+StaticAssertDecl(offsetof(CasHead, right) == 12 && offsetof(CasHead, sorted) == 28, "its layout");
 
 /*
  * The metapage.
@@ -216,8 +218,8 @@ StaticAssertDecl(sizeof(CasRoot) == 4616, "size of a root page");
  * first table a value may have a page of its own (its block + 2^31 is in the
  * slot), with a bucket for each 64 of the 65,536 places of the value.
  *
- * A bucket or overflow page: keys of 8 bytes from the page header up, and for
- * each key, from the special space down, a payload:
+ * A bucket or overflow page: keys of 8 bytes from the head up, and for
+ * each key, from the end of the page down, a payload:
  *
  * OFFSET SIZE
  *      0    6  TID
@@ -230,31 +232,33 @@ StaticAssertDecl(sizeof(CasRoot) == 4616, "size of a root page");
 
 StaticAssertDecl(CAS_TID_SIZE == 6, "size of a TID");
 
-#define CAS_SPECIAL_OFFSET (BLCKSZ - MAXALIGN(sizeof(CasTail)))
+#define CAS_HEAD     MAXALIGN(SizeOfPageHeaderData) /* offset of the head */
+#define CAS_CONTENTS (CAS_HEAD + sizeof(CasHead))   /* and of what follows */
 
-/* Functions, because the server's macros evaluate their argument twice */
-static inline CasTail *
-CasPageTail(Page page)
+StaticAssertDecl(CAS_CONTENTS == 56, "offset of the contents");
+
+static inline CasHead *
+CasPageHead(Page page)
 {
-	return (CasTail *) PageGetSpecialPointer(page);
+	return (CasHead *) ((char *) page + CAS_HEAD);
 }
 
 static inline CasRoot *
 CasPageRoot(Page page)
 {
-	return (CasRoot *) PageGetContents(page);
+	return (CasRoot *) ((char *) page + CAS_CONTENTS);
 }
 
 static inline BlockNumber *
 CasPageSlots(Page page)
 {
-	return (BlockNumber *) PageGetContents(page);
+	return (BlockNumber *) ((char *) page + CAS_CONTENTS);
 }
 
 static inline uint64 *
 CasPageKeys(Page page)
 {
-	return (uint64 *) PageGetContents(page);
+	return (uint64 *) ((char *) page + CAS_CONTENTS);
 }
 
 /* What a value's own directory page says about a place */
@@ -337,10 +341,10 @@ nbmf_cas_last_place(int value)
 
 /* Can a bucket be split: are there several places for its entries? */
 static inline bool
-nbmf_cas_can_split(const CasTail *tail)
+nbmf_cas_can_split(const CasHead *head)
 {
-	return tail->lo >> 16 < tail->hi >> 16 ||
-		   (tail->table == CAS_TABLE_DIGEST && tail->lo < tail->hi);
+	return head->lo >> 16 < head->hi >> 16 ||
+		   (head->table == CAS_TABLE_DIGEST && head->lo < head->hi);
 }
 
 static inline Size
@@ -353,14 +357,14 @@ nbmf_cas_payload_size(int table, int scalars)
 static inline int
 nbmf_cas_count(Page page)
 {
-	return (int) ((((PageHeader) page)->pd_lower - MAXALIGN(SizeOfPageHeaderData)) /
+	return (int) ((((PageHeader) page)->pd_lower - CAS_CONTENTS) /
 				  sizeof(uint64));
 }
 
 static inline char *
 nbmf_cas_payload(Page page, int i, Size size)
 {
-	return (char *) page + CAS_SPECIAL_OFFSET - (Size) (i + 1) * size;
+	return (char *) page + BLCKSZ - (Size) (i + 1) * size;
 }
 
 static inline bool
@@ -434,7 +438,7 @@ typedef struct CasWay
 
 extern void nbmf_cas_cache_forget(Relation index);
 extern const CasRoot *nbmf_cas_cached_root(Relation index, int table);
-extern void nbmf_cas_prefetch(Relation index, int table, uint16 value, bool whole);
+extern const char *nbmf_cas_prefetch(Relation index, int table, uint16 value, bool whole);
 extern Buffer nbmf_cas_lock_bucket(Relation index, int table, uint32 place, int lock);
 
 /*

@@ -81,7 +81,7 @@ static void
 pack_table(BuildState *state, int table, const int *count)
 {
 	Relation index = state->index;
-	int capacity = (int) ((CAS_SPECIAL_OFFSET - MAXALIGN(SizeOfPageHeaderData)) /
+	int capacity = (int) ((BLCKSZ - CAS_CONTENTS) /
 						  (sizeof(uint64) + nbmf_cas_payload_size(table, state->info.scalars)));
 	int target = (int) (capacity * PACKED_PART);
 	int64 done = 0;
@@ -91,7 +91,7 @@ pack_table(BuildState *state, int table, const int *count)
 
 	while (lo < CAS_VALUES)
 	{
-		CasTail *tail = CasPageTail(BufferGetPage(buffer));
+		CasHead *head = CasPageHead(BufferGetPage(buffer));
 		Page page = BufferGetPage(buffer);
 		BlockNumber block = BufferGetBlockNumber(buffer);
 		int64 rows = count[lo];
@@ -105,17 +105,17 @@ pack_table(BuildState *state, int table, const int *count)
 			rows += count[++hi];
 
 		CHECK_FOR_INTERRUPTS();
-		tail->lo = nbmf_cas_first_place(lo);
-		tail->hi = nbmf_cas_last_place(hi);
+		head->lo = nbmf_cas_first_place(lo);
+		head->hi = nbmf_cas_last_place(hi);
 		here = Min(rows, capacity);
 		for (int64 i = 0; i < here; i++)
 			nbmf_cas_page_add(page, table, state->order[done + i], state->info.scalars);
-		tail->sorted = (uint16) here;
+		head->sorted = (uint16) here;
 		if (hi + 1 < CAS_VALUES)
 		{
 			next = nbmf_cas_new_buffer(index);
 			nbmf_cas_page_init(BufferGetPage(next), CAS_PAGE_BUCKET, table);
-			tail->right = BufferGetBlockNumber(next);
+			head->right = BufferGetBlockNumber(next);
 		}
 		MarkBufferDirty(buffer);
 		UnlockReleaseBuffer(buffer);

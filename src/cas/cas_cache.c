@@ -228,9 +228,10 @@ way_of(Relation index, Cache *cache, int table, uint16 value)
 
 /*
  * Have the processor fetch what is needed first of the bucket of a value, if it
- * is known where that is: to read it as a whole, or to search it.
+ * is known where that is: to search it, or to read it as a whole.  Then the rest
+ * is the caller's, and where it is is returned (no more than a hint).
  */
-void
+const char *
 nbmf_cas_prefetch(Relation index, int table, uint16 value, bool whole)
 {
 	Cache *cache = find_cache(index);
@@ -241,27 +242,23 @@ nbmf_cas_prefetch(Relation index, int table, uint16 value, bool whole)
 	uint16 hi;
 
 	if (group->n == 0)
-		return;
+		return NULL;
 	at = find_way(group, value);
 	way = &group->way[at];
 	/* local buffers are few and hot */
 	if (way->buffer <= 0 || (way->block & CAS_OWN_PAGE))
-		return;
+		return NULL;
 	page = (const char *) BufferGetBlock(way->buffer);
 	__builtin_prefetch(GetBufferDescriptor(way->buffer - 1));
 	__builtin_prefetch(page);
-	__builtin_prefetch(page + CAS_SPECIAL_OFFSET);
 	if (whole)
-	{
-		for (int line = 1; line < 8; line++)
-			__builtin_prefetch(page + line * 64);
-		return;
-	}
+		return page + CAS_CONTENTS;
 	hi = at + 1 < group->n ? group->way[at + 1].from - 1 : value | (CAS_GROUP_VALUES - 1);
 	at = nbmf_cas_guess(value, way->from, hi, way->sorted);
-	page += MAXALIGN(SizeOfPageHeaderData) + at * sizeof(uint64);
+	page += CAS_CONTENTS + at * sizeof(uint64);
 	__builtin_prefetch(page);
 	__builtin_prefetch(page + 64);
+	return NULL;
 }
 
 /*
@@ -299,7 +296,7 @@ read_remembered(Relation index, BlockNumber block, Buffer *recent, int lock, Cas
 {
 	CasInfo *info = nbmf_cas_info(index);
 	Buffer buffer;
-	const CasTail *tail;
+	const CasHead *head;
 
 	if (*recent != InvalidBuffer &&
 		ReadRecentBuffer(nbmf_locator(index), MAIN_FORKNUM, block, *recent))
@@ -319,8 +316,8 @@ read_remembered(Relation index, BlockNumber block, Buffer *recent, int lock, Cas
 	if (!PageIsNew(BufferGetPage(buffer)))
 	{
 		nbmf_cas_check_page(index, buffer);
-		tail = CasPageTail(BufferGetPage(buffer));
-		if (tail->type == type && tail->table == table && tail->lo <= place)
+		head = CasPageHead(BufferGetPage(buffer));
+		if (head->type == type && head->table == table && head->lo <= place)
 			return buffer;
 	}
 	UnlockReleaseBuffer(buffer);
@@ -344,7 +341,7 @@ follow(Relation index, CasWay *way, int table, uint32 place, int lock)
 								 CAS_PAGE_DIRECTORY, table, place);
 		if (buffer == InvalidBuffer)
 			return InvalidBuffer;
-		if (CasPageTail(BufferGetPage(buffer))->lo != nbmf_cas_first_place((int) (place >> 16)))
+		if (CasPageHead(BufferGetPage(buffer))->lo != nbmf_cas_first_place((int) (place >> 16)))
 		{
 			UnlockReleaseBuffer(buffer);
 			return InvalidBuffer;
@@ -355,7 +352,7 @@ follow(Relation index, CasWay *way, int table, uint32 place, int lock)
 	}
 	buffer = read_remembered(index, block, &way->buffer, lock, CAS_PAGE_BUCKET, table, place);
 	if (buffer != InvalidBuffer)
-		way->sorted = CasPageTail(BufferGetPage(buffer))->sorted;
+		way->sorted = CasPageHead(BufferGetPage(buffer))->sorted;
 	return buffer;
 }
 
@@ -372,7 +369,7 @@ nbmf_cas_lock_bucket(Relation index, int table, uint32 place, int lock)
 	int value = (int) (place >> 16);
 	Buffer buffer =
 		follow(index, way_of(index, cache, table, (uint16) value), table, place, lock);
-	const CasTail *tail;
+	const CasHead *head;
 	int inside = 0;
 
 	if (buffer == InvalidBuffer)
@@ -382,14 +379,14 @@ nbmf_cas_lock_bucket(Relation index, int table, uint32 place, int lock)
 		nbmf_cas_cache_forget(index);
 		block = nbmf_cas_bucket_for(index, table, place);
 		buffer = nbmf_cas_read_typed(index, block, lock, CAS_PAGE_BUCKET, table);
-		if (CasPageTail(BufferGetPage(buffer))->lo > place)
+		if (CasPageHead(BufferGetPage(buffer))->lo > place)
 			nbmf_cas_corrupted(index, block, "The bucket is not where the directory says.");
 	}
-	tail = CasPageTail(BufferGetPage(buffer));
-	while (place > tail->hi)
+	head = CasPageHead(BufferGetPage(buffer));
+	while (place > head->hi)
 	{
-		uint32 lo = tail->hi + 1;
-		BlockNumber block = tail->right;
+		uint32 lo = head->hi + 1;
+		BlockNumber block = head->right;
 
 		if (block == InvalidBlockNumber)
 			nbmf_cas_corrupted(index, BufferGetBlockNumber(buffer),
@@ -402,19 +399,19 @@ nbmf_cas_lock_bucket(Relation index, int table, uint32 place, int lock)
 
 			find_cache(index)->group[table][value / CAS_GROUP_VALUES].n = 0;
 			buffer = nbmf_cas_read_typed(index, known, lock, CAS_PAGE_BUCKET, table);
-			tail = CasPageTail(BufferGetPage(buffer));
-			if (tail->lo > place)
+			head = CasPageHead(BufferGetPage(buffer));
+			if (head->lo > place)
 				nbmf_cas_corrupted(index, known, "The bucket is not where the directory says.");
 			continue;
 		}
 		buffer = nbmf_cas_read_typed(index, block, lock, CAS_PAGE_BUCKET, table);
-		tail = CasPageTail(BufferGetPage(buffer));
+		head = CasPageHead(BufferGetPage(buffer));
 		/* this also ends a walk in a circle */
-		if (tail->lo != lo)
+		if (head->lo != lo)
 			nbmf_cas_corrupted(index, block, "The bucket does not begin where it should.");
 		/* in the group of the value, which is where it is looked for */
-		if ((tail->lo & 0xffff) == 0 && (int) (tail->hi >> 16) >= value)
-			learn(index, table, (uint16) Max((int) (tail->lo >> 16), value - value % CAS_GROUP_VALUES),
+		if ((head->lo & 0xffff) == 0 && (int) (head->hi >> 16) >= value)
+			learn(index, table, (uint16) Max((int) (head->lo >> 16), value - value % CAS_GROUP_VALUES),
 				  block);
 	}
 	return buffer;

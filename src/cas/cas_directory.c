@@ -46,7 +46,7 @@ nbmf_cas_bucket_for(Relation index, int table, uint32 place)
 	{
 		block &= ~CAS_OWN_PAGE;
 		buffer = nbmf_cas_read_typed(index, block, BUFFER_LOCK_SHARE, CAS_PAGE_DIRECTORY, table);
-		if (CasPageTail(BufferGetPage(buffer))->lo != nbmf_cas_first_place(value))
+		if (CasPageHead(BufferGetPage(buffer))->lo != nbmf_cas_first_place(value))
 			nbmf_cas_corrupted(index, block, "It is the page of another value.");
 		block = nbmf_cas_own_slot(BufferGetPage(buffer), place);
 		UnlockReleaseBuffer(buffer);
@@ -61,8 +61,8 @@ init_directory_page(Page page, int table, uint32 lo, uint32 hi, BlockNumber bloc
 	BlockNumber *slots = CasPageSlots(page);
 
 	nbmf_cas_page_init(page, CAS_PAGE_DIRECTORY, table);
-	CasPageTail(page)->lo = lo;
-	CasPageTail(page)->hi = hi;
+	CasPageHead(page)->lo = lo;
+	CasPageHead(page)->hi = hi;
 	for (int i = 0; i < CAS_SLOTS; i++)
 		slots[i] = block;
 	((PageHeader) page)->pd_lower += sizeof(BlockNumber) * CAS_SLOTS;
@@ -144,7 +144,7 @@ add_inside(Relation index, int table, uint32 lo, uint32 hi, BlockNumber block, B
 	{
 		UnlockReleaseBuffer(group_buffer);
 		buffer = lock_directory_page(index, table, slot & ~CAS_OWN_PAGE, block);
-		if (CasPageTail(BufferGetPage(buffer))->lo != nbmf_cas_first_place(value))
+		if (CasPageHead(BufferGetPage(buffer))->lo != nbmf_cas_first_place(value))
 			nbmf_cas_corrupted(index, slot & ~CAS_OWN_PAGE, "It is the page of another value.");
 		nbmf_cas_change_begin(&change, index, building);
 		slots = CasPageSlots(nbmf_cas_change_page(&change, buffer, false));

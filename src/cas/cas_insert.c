@@ -39,14 +39,14 @@ compare_entries(const void *a, const void *b)
  * together, as long as there are several.
  */
 static uint32
-split_point(const Entry *entries, int n, const CasTail *tail, bool inside)
+split_point(const Entry *entries, int n, const CasHead *head, bool inside)
 {
 	uint32 step = inside ? 1 : nbmf_cas_first_place(1);
-	uint32 middle = n > 0 ? entries[n / 2].place : tail->lo + (tail->hi - tail->lo) / 2;
+	uint32 middle = n > 0 ? entries[n / 2].place : head->lo + (head->hi - head->lo) / 2;
 	int below = 0;
 	int above = 0;
 
-	middle = Min(Max(middle, tail->lo), tail->hi);
+	middle = Min(Max(middle, head->lo), head->hi);
 	middle -= middle % step;
 	for (int i = 0; i < n; i++)
 	{
@@ -55,7 +55,7 @@ split_point(const Entry *entries, int n, const CasTail *tail, bool inside)
 	}
 
 	/* the middle goes to the side that has less, if both sides stay */
-	if (middle <= tail->lo || (below < above && tail->hi - middle >= step))
+	if (middle <= head->lo || (below < above && head->hi - middle >= step))
 		return middle + step;
 	return middle;
 }
@@ -71,9 +71,9 @@ copy_entries(Page page, Page from, const Entry *entries, int n, Size size)
 		CasPageKeys(page)[i] = CasPageKeys(from)[entries[i].at];
 		memcpy(nbmf_cas_payload(page, i, size), nbmf_cas_payload(from, entries[i].at, size), size);
 	}
-	header->pd_lower = MAXALIGN(SizeOfPageHeaderData) + n * sizeof(uint64);
+	header->pd_lower = CAS_CONTENTS + n * sizeof(uint64);
 	header->pd_upper = header->pd_special - n * size;
-	CasPageTail(page)->sorted = (uint16) n;
+	CasPageHead(page)->sorted = (uint16) n;
 }
 
 /*
@@ -89,8 +89,8 @@ split_bucket(Relation index, Buffer buffer, int table, int scalars, bool buildin
 	Entry entries[BLCKSZ / sizeof(uint64)];
 	PGAlignedBlock old;
 	CasChange change;
-	CasTail *tail;
-	CasTail *new_tail;
+	CasHead *head;
+	CasHead *new_head;
 	Page page;
 	Page new_page;
 	uint32 point;
@@ -104,7 +104,7 @@ split_bucket(Relation index, Buffer buffer, int table, int scalars, bool buildin
 	page = nbmf_cas_change_page(&change, buffer, false);
 	new_page = nbmf_cas_change_page(&change, new_buffer, true);
 	memcpy(old.data, page, BLCKSZ);
-	tail = CasPageTail(page);
+	head = CasPageHead(page);
 	n = nbmf_cas_count(page);
 	for (int i = 0; i < n; i++)
 	{
@@ -116,23 +116,23 @@ split_bucket(Relation index, Buffer buffer, int table, int scalars, bool buildin
 		entries[i].at = (uint16) i;
 	}
 	qsort(entries, n, sizeof(Entry), compare_entries);
-	inside = tail->lo >> 16 == tail->hi >> 16;
-	point = split_point(entries, n, tail, inside);
+	inside = head->lo >> 16 == head->hi >> 16;
+	point = split_point(entries, n, head, inside);
 	while (kept < n && entries[kept].place < point)
 		kept++;
-	hi = tail->hi;
+	hi = head->hi;
 
 	nbmf_cas_page_init(new_page, CAS_PAGE_BUCKET, table);
-	new_tail = CasPageTail(new_page);
-	new_tail->lo = point;
-	new_tail->hi = hi;
-	new_tail->right = tail->right;
-	tail->hi = point - 1;
-	tail->right = block;
+	new_head = CasPageHead(new_page);
+	new_head->lo = point;
+	new_head->hi = hi;
+	new_head->right = head->right;
+	head->hi = point - 1;
+	head->right = block;
 	if (inside)
-		tail->depth++;
-	new_tail->depth = tail->depth;
-	depth = tail->depth;
+		head->depth++;
+	new_head->depth = head->depth;
+	depth = head->depth;
 	copy_entries(page, old.data, entries, kept, size);
 	copy_entries(new_page, old.data, entries + kept, n - kept, size);
 	nbmf_cas_change_finish(&change);
@@ -163,23 +163,23 @@ add_rows(Page page, int table, CasRow *const *rows, int n, int scalars, uint32 l
  * of this chain; otherwise the chain's first page.  InvalidBuffer: no chain.
  */
 static Buffer
-lock_hint(Relation index, BlockNumber block, int table, const CasTail *tail)
+lock_hint(Relation index, BlockNumber block, int table, const CasHead *head)
 {
 	/* locking a page twice would wait for ever */
-	if (tail->hint == block || tail->next == block)
+	if (head->hint == block || head->next == block)
 		nbmf_cas_corrupted(index, block, "The bucket is linked to itself.");
-	if (tail->hint != InvalidBlockNumber)
+	if (head->hint != InvalidBlockNumber)
 	{
-		Buffer buffer = nbmf_cas_read(index, tail->hint, BUFFER_LOCK_EXCLUSIVE, NULL);
-		const CasTail *hinted = CasPageTail(BufferGetPage(buffer));
+		Buffer buffer = nbmf_cas_read(index, head->hint, BUFFER_LOCK_EXCLUSIVE, NULL);
+		const CasHead *hinted = CasPageHead(BufferGetPage(buffer));
 
 		if (hinted->type == CAS_PAGE_OVERFLOW && hinted->table == table && hinted->right == block)
 			return buffer;
 		UnlockReleaseBuffer(buffer);
 	}
-	if (tail->next == InvalidBlockNumber)
+	if (head->next == InvalidBlockNumber)
 		return InvalidBuffer;
-	return nbmf_cas_read_typed(index, tail->next, BUFFER_LOCK_EXCLUSIVE, CAS_PAGE_OVERFLOW, table);
+	return nbmf_cas_read_typed(index, head->next, BUFFER_LOCK_EXCLUSIVE, CAS_PAGE_OVERFLOW, table);
 }
 
 /*
@@ -193,10 +193,10 @@ insert_into_chain(Relation index, Buffer buffer, int table, CasRow *const *rows,
 {
 	Size size = nbmf_cas_payload_size(table, scalars);
 	BlockNumber block = BufferGetBlockNumber(buffer);
-	CasTail *tail = CasPageTail(BufferGetPage(buffer));
-	uint32 lo = tail->lo;
-	uint32 hi = tail->hi;
-	Buffer last = lock_hint(index, block, table, tail);
+	CasHead *head = CasPageHead(BufferGetPage(buffer));
+	uint32 lo = head->lo;
+	uint32 hi = head->hi;
+	Buffer last = lock_hint(index, block, table, head);
 	Buffer new_buffer = InvalidBuffer;
 	CasChange change;
 	Page page;
@@ -206,7 +206,7 @@ insert_into_chain(Relation index, Buffer buffer, int table, CasRow *const *rows,
 
 	while (last != InvalidBuffer && !nbmf_cas_has_room(BufferGetPage(last), size))
 	{
-		BlockNumber next = CasPageTail(BufferGetPage(last))->next;
+		BlockNumber next = CasPageHead(BufferGetPage(last))->next;
 		Buffer next_buffer;
 
 		if (next == InvalidBlockNumber)
@@ -228,7 +228,7 @@ insert_into_chain(Relation index, Buffer buffer, int table, CasRow *const *rows,
 		}
 	}
 
-	if (last != InvalidBuffer && !building && tail->hint == BufferGetBlockNumber(last) &&
+	if (last != InvalidBuffer && !building && head->hint == BufferGetBlockNumber(last) &&
 		nbmf_cas_has_room(BufferGetPage(last), size))
 	{
 		nbmf_cas_add(index, &last, 1, rows[0], scalars);
@@ -241,8 +241,8 @@ insert_into_chain(Relation index, Buffer buffer, int table, CasRow *const *rows,
 		BlockNumber hint = BufferGetBlockNumber(last);
 
 		nbmf_cas_change_begin(&change, index, building);
-		if (tail->hint != hint)
-			CasPageTail(nbmf_cas_change_page(&change, buffer, false))->hint = hint;
+		if (head->hint != hint)
+			CasPageHead(nbmf_cas_change_page(&change, buffer, false))->hint = hint;
 		page = nbmf_cas_change_page(&change, last, false);
 		added = add_rows(page, table, rows, n, scalars, lo, hi);
 	}
@@ -251,18 +251,18 @@ insert_into_chain(Relation index, Buffer buffer, int table, CasRow *const *rows,
 		/* at the end of the chain, still locked, so nobody else appends here */
 		new_buffer = nbmf_cas_new_buffer(index);
 		nbmf_cas_change_begin(&change, index, building);
-		tail = CasPageTail(nbmf_cas_change_page(&change, buffer, false));
-		tail->hint = BufferGetBlockNumber(new_buffer);
-		chain = ++tail->chain;
+		head = CasPageHead(nbmf_cas_change_page(&change, buffer, false));
+		head->hint = BufferGetBlockNumber(new_buffer);
+		chain = ++head->chain;
 		if (last == InvalidBuffer)
-			tail->next = tail->hint;
+			head->next = head->hint;
 		else
-			CasPageTail(nbmf_cas_change_page(&change, last, false))->next = tail->hint;
+			CasPageHead(nbmf_cas_change_page(&change, last, false))->next = head->hint;
 		page = nbmf_cas_change_page(&change, new_buffer, true);
 		nbmf_cas_page_init(page, CAS_PAGE_OVERFLOW, table);
-		CasPageTail(page)->lo = lo;
-		CasPageTail(page)->hi = hi;
-		CasPageTail(page)->right = block;
+		CasPageHead(page)->lo = lo;
+		CasPageHead(page)->hi = hi;
+		CasPageHead(page)->right = block;
 		added = add_rows(page, table, rows, n, scalars, lo, hi);
 	}
 	nbmf_cas_change_finish(&change);
@@ -288,9 +288,9 @@ page_has_digest(Page page, const CasRow *row, int scalars)
 	for (int i = nbmf_cas_first_of_value(page, value); i < n; i++)
 	{
 		/* behind the sorted entries with the value come those that are not sorted */
-		if (i < CasPageTail(page)->sorted &&
+		if (i < CasPageHead(page)->sorted &&
 			nbmf_cas_route(CAS_TABLE_DIGEST, CasPageKeys(page)[i]) != value)
-			i = CasPageTail(page)->sorted;
+			i = CasPageHead(page)->sorted;
 		if (i < n && CasPageKeys(page)[i] == row->simhash)
 		{
 			const char *payload = nbmf_cas_payload(page, i, size);
@@ -323,7 +323,7 @@ nbmf_cas_insert_rows(Relation index, int table, CasRow *const *rows, int n, bool
 		Buffer buffer = nbmf_cas_lock_bucket(index, table, nbmf_cas_row_place(table, rows[done]),
 											 BUFFER_LOCK_EXCLUSIVE);
 		Page page = BufferGetPage(buffer);
-		const CasTail *tail = CasPageTail(page);
+		const CasHead *head = CasPageHead(page);
 
 		if (table == CAS_TABLE_DIGEST && !building)
 			found = page_has_digest(page, rows[done], scalars);
@@ -339,12 +339,12 @@ nbmf_cas_insert_rows(Relation index, int table, CasRow *const *rows, int n, bool
 
 			nbmf_cas_change_begin(&change, index, building);
 			page = nbmf_cas_change_page(&change, buffer, false);
-			done += add_rows(page, table, rows + done, n - done, scalars, CasPageTail(page)->lo,
-							 CasPageTail(page)->hi);
+			done += add_rows(page, table, rows + done, n - done, scalars, CasPageHead(page)->lo,
+							 CasPageHead(page)->hi);
 			nbmf_cas_change_finish(&change);
 			UnlockReleaseBuffer(buffer);
 		}
-		else if (nbmf_cas_can_split(tail))
+		else if (nbmf_cas_can_split(head))
 			split_bucket(index, buffer, table, scalars, building);
 		else
 			done +=

@@ -72,10 +72,10 @@ clean_page(Vacuum *vacuum, Buffer buffer)
 			memcpy(nbmf_cas_payload(page, kept, size), nbmf_cas_payload(page, i, size), size);
 		}
 		kept++;
-		sorted += i < CasPageTail(page)->sorted;
+		sorted += i < CasPageHead(page)->sorted;
 	}
-	CasPageTail(page)->sorted = (uint16) sorted;
-	header->pd_lower = MAXALIGN(SizeOfPageHeaderData) + kept * sizeof(uint64);
+	CasPageHead(page)->sorted = (uint16) sorted;
+	header->pd_lower = CAS_CONTENTS + kept * sizeof(uint64);
 	header->pd_upper = header->pd_special - kept * size;
 	nbmf_cas_change_finish(&change);
 	return kept;
@@ -89,11 +89,11 @@ static void
 free_page(Vacuum *vacuum, Buffer before, Buffer buffer, IndexBulkDeleteResult *stats)
 {
 	BlockNumber block = BufferGetBlockNumber(buffer);
-	BlockNumber next = CasPageTail(BufferGetPage(buffer))->next;
+	BlockNumber next = CasPageHead(BufferGetPage(buffer))->next;
 	CasChange change;
 
 	nbmf_cas_change_begin(&change, vacuum->index, false);
-	CasPageTail(nbmf_cas_change_page(&change, before, false))->next = next;
+	CasPageHead(nbmf_cas_change_page(&change, before, false))->next = next;
 	nbmf_cas_page_init(nbmf_cas_change_page(&change, buffer, true), CAS_PAGE_FREE, 0);
 	nbmf_cas_change_finish(&change);
 	UnlockReleaseBuffer(buffer);
@@ -115,10 +115,10 @@ note_value(const Vacuum *vacuum)
  * pages count, as for who makes them.
  */
 static void
-count_value(Vacuum *vacuum, const CasTail *tail)
+count_value(Vacuum *vacuum, const CasHead *head)
 {
-	bool single = tail->lo >> 16 == tail->hi >> 16;
-	int value = single ? (int) (tail->lo >> 16) : -1;
+	bool single = head->lo >> 16 == head->hi >> 16;
+	int value = single ? (int) (head->lo >> 16) : -1;
 
 	if (value >= 0 && value == vacuum->value)
 	{
@@ -140,19 +140,19 @@ clean_bucket(Vacuum *vacuum, BlockNumber block, uint64 *lo, IndexBulkDeleteResul
 	Buffer buffer =
 		nbmf_cas_read_typed(index, block, BUFFER_LOCK_EXCLUSIVE, CAS_PAGE_BUCKET, vacuum->table);
 	Size size = vacuum->payload_size;
-	BlockNumber right = CasPageTail(BufferGetPage(buffer))->right;
+	BlockNumber right = CasPageHead(BufferGetPage(buffer))->right;
 	BlockNumber room = InvalidBlockNumber;
-	bool chained = CasPageTail(BufferGetPage(buffer))->next != InvalidBlockNumber;
+	bool chained = CasPageHead(BufferGetPage(buffer))->next != InvalidBlockNumber;
 	uint32 pages = 0;
 
-	if (CasPageTail(BufferGetPage(buffer))->lo != *lo)
+	if (CasPageHead(BufferGetPage(buffer))->lo != *lo)
 		nbmf_cas_corrupted(index, block, "The bucket does not begin where it should.");
-	count_value(vacuum, CasPageTail(BufferGetPage(buffer)));
-	*lo = (uint64) CasPageTail(BufferGetPage(buffer))->hi + 1;
+	count_value(vacuum, CasPageHead(BufferGetPage(buffer)));
+	*lo = (uint64) CasPageHead(BufferGetPage(buffer))->hi + 1;
 	(void) clean_page(vacuum, buffer);
 	for (;;)
 	{
-		BlockNumber next = CasPageTail(BufferGetPage(buffer))->next;
+		BlockNumber next = CasPageHead(BufferGetPage(buffer))->next;
 		Buffer next_buffer;
 
 		if (next == InvalidBlockNumber)
@@ -182,17 +182,17 @@ clean_bucket(Vacuum *vacuum, BlockNumber block, uint64 *lo, IndexBulkDeleteResul
 	/* where inserts find room again, and how long the chain is now */
 	if (chained)
 	{
-		CasTail *tail;
+		CasHead *head;
 		CasChange change;
 
 		buffer = nbmf_cas_read_typed(index, block, BUFFER_LOCK_EXCLUSIVE, CAS_PAGE_BUCKET,
 									 vacuum->table);
 		nbmf_cas_change_begin(&change, index, false);
-		tail = CasPageTail(nbmf_cas_change_page(&change, buffer, false));
+		head = CasPageHead(nbmf_cas_change_page(&change, buffer, false));
 		/* without room, the last page is where the hint was */
 		if (room != InvalidBlockNumber)
-			tail->hint = room;
-		tail->chain = pages;
+			head->hint = room;
+		head->chain = pages;
 		nbmf_cas_change_finish(&change);
 		UnlockReleaseBuffer(buffer);
 		vacuum->pages += pages;
@@ -265,14 +265,14 @@ nbmf_cas_vacuum_cleanup(IndexVacuumInfo *info, IndexBulkDeleteResult *stats)
 		page = BufferGetPage(buffer);
 		if (!PageIsNew(page))
 			nbmf_cas_check_page(index, buffer);
-		if (PageIsNew(page) || CasPageTail(page)->type == CAS_PAGE_FREE)
+		if (PageIsNew(page) || CasPageHead(page)->type == CAS_PAGE_FREE)
 		{
 			RecordFreeIndexPage(index, block);
 			unused++;
 		}
-		else if (CasPageTail(page)->table == CAS_TABLE_DIGEST &&
-				 (CasPageTail(page)->type == CAS_PAGE_BUCKET ||
-				  CasPageTail(page)->type == CAS_PAGE_OVERFLOW))
+		else if (CasPageHead(page)->table == CAS_TABLE_DIGEST &&
+				 (CasPageHead(page)->type == CAS_PAGE_BUCKET ||
+				  CasPageHead(page)->type == CAS_PAGE_OVERFLOW))
 			entries += nbmf_cas_count(page);
 		UnlockReleaseBuffer(buffer);
 	}

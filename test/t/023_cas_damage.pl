@@ -55,24 +55,24 @@ foreach my $i (1 .. $indexes)
 			$offset = 12 + int(rand(12));
 			$bytes = pack('C', rand(256));
 		}
-		elsif ($what == 1)    # special space
+		elsif ($what == 1)    # what a page begins with
 		{
-			$offset = $block - 32 + int(rand(32));
+			$offset = 24 + int(rand(32));
 			$bytes = pack('C', rand(256));
 		}
 		elsif ($what == 2)    # a link to some page that there is
 		{
-			$offset = $block - 20 + 4 * int(rand(3));
+			$offset = 24 + 12 + 4 * int(rand(3));
 			$bytes = pack('V', rand($pages));
 		}
 		elsif ($what == 3)    # contents
 		{
-			$offset = 24 + int(rand($block - 56));
+			$offset = 56 + int(rand($block - 60));
 			$bytes = pack('V', rand(2**32));
 		}
 		elsif ($what == 4)    # a block number in a directory
 		{
-			$offset = 24 + 264 + 4 * int(rand(1024));
+			$offset = 56 + 264 + 4 * int(rand(1024));
 			$bytes = pack('V', rand($pages));
 		}
 		else                  # another page in its place
