@@ -478,7 +478,7 @@ typedef struct CasQuery
 	int balls; /* ... or in all of these balls, the smallest first */
 	NbmfBall *ball;
 	int over;  /* and farther than this from the first (-1: no matter) */
-	int widen; /* where that takes a pass over a table, within this of the first */
+	int widen; /* or within up to this of the first, if that costs little more */
 	int filters;
 	CasFilter *filter; /* and with these hashes */
 } CasQuery;
@@ -512,7 +512,7 @@ typedef struct CasPlan
 extern void nbmf_cas_plan(int distance, uint16 const *chunks, const CasRoot *const *roots,
 						  CasPlan *plan);
 extern double nbmf_cas_plan_pages(int distance, double buckets);
-extern bool nbmf_cas_search(Relation index, const CasQuery *query, CasHits *hits);
+extern int nbmf_cas_search(Relation index, const CasQuery *query, CasHits *hits);
 extern void nbmf_cas_hits_init(CasHits *hits, MemoryContext context);
 extern void nbmf_cas_hits_reset(CasHits *hits);
 extern void nbmf_cas_hits_sort(CasHits *hits, bool by_distance);
@@ -539,6 +539,7 @@ extern IndexBulkDeleteResult *nbmf_cas_vacuum_cleanup(IndexVacuumInfo *info,
 /*
  * cas_cost.c
  */
+extern double nbmf_cas_uniform_share(int distance);
 extern void nbmf_cas_cost_estimate(struct PlannerInfo *root, struct IndexPath *path,
 								   double loop_count, Cost *startup, Cost *total,
 								   Selectivity *selectivity, double *correlation, double *pages);

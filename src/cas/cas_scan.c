@@ -343,12 +343,11 @@ find_ordered(Relation index, CasScan *state, int distance)
 	query.ball = balls;
 	query.balls++;
 	query.over = state->finished;
-	/* once a pass is made, it finds the nearest, as far as they are */
+	/* what costs little more is found at once */
 	query.widen = state->farthest;
 	nbmf_cas_hits_reset(&state->hits);
 	state->hits.limit = state->limit;
-	if (nbmf_cas_search(index, &query, &state->hits))
-		distance = state->farthest;
+	distance = nbmf_cas_search(index, &query, &state->hits);
 	if (state->hits.cutoff <= distance)
 	{
 		distance = state->hits.cutoff - 1;
@@ -408,7 +407,7 @@ find_hits(IndexScanDesc scan, bool bitmap)
 	}
 	if (state->finished >= state->farthest)
 		return false;
-	/* a pass may have gone beyond some rungs */
+	/* the last search may have gone beyond some rungs */
 	while (state->rung < lengthof(rungs) && rungs[state->rung] <= state->finished)
 		state->rung++;
 	old = MemoryContextSwitchTo(state->query_context);

@@ -37,10 +37,17 @@
 #define MAX_RADIUS 4
 
 /* A page that a pass reads, in units of a page that is looked up */
-#define PASS_COST 0.7
+#define PASS_COST 1.0
 
-/* A rung of an ordered scan is worth so much of a pass, which may follow it */
-#define RUNG_PART  0.1
+/* A rung of an ordered scan is worth so much of what may follow it */
+#define RUNG_PART 0.1
+
+/*
+ * What may follow it goes as far as so many hits are to be expected, if
+ * fingerprints are random; about so many entries are in a bucket.
+ */
+#define EXPECTED_HITS 24
+#define BUCKET_ENTRIES 400.0
 
 #define CHUNK_BITS 16
 
@@ -344,19 +351,18 @@ choose_radii(int distance, double cost[CAS_TABLES][MAX_RADIUS + 2], int *radius)
 	return best[CAS_TABLES][at];
 }
 
-/* The last plan of tables without values that have many pages: it is for any query */
+/* The last plan for a distance, of tables without values that have many pages: for any query */
 typedef struct LastPlan
 {
 	bool valid;
-	int distance;
 	uint32 buckets[CAS_TABLES];
 	CasPlan plan;
 } LastPlan;
 
 static bool
-plan_applies(const LastPlan *last, int distance, const CasRoot *const *roots)
+plan_applies(const LastPlan *last, const CasRoot *const *roots)
 {
-	if (!last->valid || last->distance != distance)
+	if (!last->valid)
 		return false;
 	for (int t = 0; t < CAS_TABLES; t++)
 	{
@@ -369,25 +375,23 @@ plan_applies(const LastPlan *last, int distance, const CasRoot *const *roots)
 void
 nbmf_cas_plan(int distance, uint16 const *chunks, const CasRoot *const *roots, CasPlan *plan)
 {
-	static LastPlan last;
+	static LastPlan lasts[65];
+	LastPlan *last = &lasts[distance];
 	double cost[CAS_TABLES][MAX_RADIUS + 2];
 	double pass = 0;
 
-	if (plan_applies(&last, distance, roots))
+	if (plan_applies(last, roots))
 	{
-		*plan = last.plan;
+		*plan = last->plan;
 		return;
 	}
-	last.valid = true;
-	last.distance = distance;
-
+	last->valid = true;
 	for (int t = 0; t < CAS_TABLES; t++)
 	{
 		double all = roots[t]->buckets;
 
-		last.buckets[t] = roots[t]->buckets;
-		last.valid &= roots[t]->heavies == 0;
-
+		last->buckets[t] = roots[t]->buckets;
+		last->valid &= roots[t]->heavies == 0;
 		for (int r = -1; r <= MAX_RADIUS; r++)
 			cost[t][r + 1] = pages_within(r, roots[t]->buckets);
 		for (uint32 i = 0; i < roots[t]->heavies; i++)
@@ -407,7 +411,7 @@ nbmf_cas_plan(int distance, uint16 const *chunks, const CasRoot *const *roots, C
 	plan->pages = choose_radii(distance, cost, plan->radius);
 	plan->pass = pass;
 	plan->flat = pass * PASS_COST <= plan->pages;
-	last.plan = *plan;
+	last->plan = *plan;
 }
 
 /*
@@ -737,14 +741,51 @@ search_table(Search *search)
 }
 
 /*
- * Add the hits of a query.  Returns whether the distance was widened.
+ * The distance within which enough of so many random fingerprints are.
  */
-bool
+static int
+reach_of(double entries)
+{
+	int distance = 0;
+
+	while (distance < 64 && nbmf_cas_uniform_share(distance) * entries < EXPECTED_HITS)
+		distance++;
+	return distance;
+}
+
+/*
+ * How far to search, of a query that may be widened: a rung that is cheap before
+ * what may follow it, or that at once.
+ */
+static int
+choose_reach(const CasQuery *query, const uint16 *chunks, const CasRoot *const *roots,
+			 CasPlan *plan)
+{
+	int distance = query->ball[0].distance;
+	int far;
+	CasPlan next;
+
+	if (query->widen <= distance)
+		return distance;
+	far = Min(Max(reach_of(roots[PASS_TABLE]->buckets * BUCKET_ENTRIES), distance), query->widen);
+	nbmf_cas_plan(far, chunks, roots, &next);
+	if (plan->pages > RUNG_PART * (next.flat ? next.pass * PASS_COST : next.pages))
+	{
+		*plan = next;
+		distance = far;
+	}
+	/* a pass finds what is near, however far that is */
+	return plan->flat ? query->widen : distance;
+}
+
+/*
+ * Add the hits of a query.  Returns the distance within which all were found.
+ */
+int
 nbmf_cas_search(Relation index, const CasQuery *query, CasHits *hits)
 {
 	int scalars = nbmf_cas_info(index)->scalars;
 	Search search = {.index = index, .query = query, .hits = hits, .scalars = scalars};
-	bool widened = false;
 
 	if (match == NULL)
 		choose_match();
@@ -772,13 +813,9 @@ nbmf_cas_search(Relation index, const CasQuery *query, CasHits *hits)
 		nbmf_cas_plan(query->ball[0].distance, chunks, roots, &plan);
 		search.table = PASS_TABLE;
 		search.payload_size = nbmf_cas_payload_size(PASS_TABLE, scalars);
-		search.distance = query->ball[0].distance;
-		if (plan.flat || (query->widen > search.distance && plan.pages > plan.pass * RUNG_PART))
-		{
-			widened = query->widen > search.distance;
-			search.distance = Max(search.distance, query->widen);
+		search.distance = choose_reach(query, chunks, roots, &plan);
+		if (plan.flat)
 			search_table(&search);
-		}
 		else
 		{
 			uint16 values[CAS_TABLES * MAX_PROBES];
@@ -803,5 +840,5 @@ nbmf_cas_search(Relation index, const CasQuery *query, CasHits *hits)
 			}
 		}
 	}
-	return widened;
+	return search.distance;
 }
