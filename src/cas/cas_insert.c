@@ -425,6 +425,9 @@ insert_together(Relation index, const CasRow *row, int scalars, bool *found)
 	bool room = true;
 	int n = 0;
 
+	for (int table = 0; table < CAS_TABLES; table++)
+		(void) nbmf_cas_prefetch(index, table, nbmf_cas_route(table, row->simhash),
+								 table != CAS_TABLE_DIGEST);
 	while (n < CAS_TABLES && room)
 	{
 		Page page;
