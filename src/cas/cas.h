@@ -100,16 +100,16 @@ StaticAssertDecl(sizeof(NbmfBall) == 16, "size of type nbmf_ball");
 
 #define CAS_VALUES         65536 /* that 16 bits can have */
 #define CAS_PLACES         ((uint64) 1 << 32)
-#define CAS_GROUPS         64    /* of values; each may have a directory page */
+#define CAS_GROUPS         64 /* of values; each may have a directory page */
 #define CAS_GROUP_VALUES   1024
 #define CAS_SLOTS          1024 /* of the root, and of a directory page */
 #define CAS_SLOT_VALUES    64   /* that a slot of the root stands for */
 #define CAS_NARROW         16   /* values of a bucket for which that is too coarse */
-#define CAS_SLOT_PIECES    64   /* bits of the digest that a slot of a value's own page stands for */
-#define CAS_OWN_DEPTH      3    /* splits inside a value that give it such a page */
+#define CAS_SLOT_PIECES    64 /* bits of the digest that a slot of a value's own page stands for */
+#define CAS_OWN_DEPTH      3  /* splits inside a value that give it such a page */
 #define CAS_OWN_PAGE       0x80000000 /* in a slot: the block is such a page */
-#define CAS_HEAVY          32   /* values with many pages that a root knows */
-#define CAS_HEAVY_PAGES    16   /* what is many */
+#define CAS_HEAVY          32         /* values with many pages that a root knows */
+#define CAS_HEAVY_PAGES    16         /* what is many */
 
 #define CAS_META_BLOCK     0
 #define CAS_ROOT_BLOCK(t)  ((BlockNumber) (1 + (t)))
@@ -357,8 +357,7 @@ nbmf_cas_payload_size(int table, int scalars)
 static inline int
 nbmf_cas_count(Page page)
 {
-	return (int) ((((PageHeader) page)->pd_lower - CAS_CONTENTS) /
-				  sizeof(uint64));
+	return (int) ((((PageHeader) page)->pd_lower - CAS_CONTENTS) / sizeof(uint64));
 }
 
 static inline char *

@@ -367,8 +367,7 @@ nbmf_cas_lock_bucket(Relation index, int table, uint32 place, int lock)
 {
 	Cache *cache = find_cache(index);
 	int value = (int) (place >> 16);
-	Buffer buffer =
-		follow(index, way_of(index, cache, table, (uint16) value), table, place, lock);
+	Buffer buffer = follow(index, way_of(index, cache, table, (uint16) value), table, place, lock);
 	const CasHead *head;
 	int inside = 0;
 
@@ -411,8 +410,8 @@ nbmf_cas_lock_bucket(Relation index, int table, uint32 place, int lock)
 			nbmf_cas_corrupted(index, block, "The bucket does not begin where it should.");
 		/* in the group of the value, which is where it is looked for */
 		if ((head->lo & 0xffff) == 0 && (int) (head->hi >> 16) >= value)
-			learn(index, table, (uint16) Max((int) (head->lo >> 16), value - value % CAS_GROUP_VALUES),
-				  block);
+			learn(index, table,
+				  (uint16) Max((int) (head->lo >> 16), value - value % CAS_GROUP_VALUES), block);
 	}
 	return buffer;
 }

@@ -206,8 +206,8 @@ static void
 check_own_page(Check *check, int table, BlockNumber block, int value)
 {
 	BlockNumber *slots = palloc(sizeof(BlockNumber) * CAS_SLOTS);
-	Buffer buffer = nbmf_cas_read_typed(check->index, block, BUFFER_LOCK_SHARE, CAS_PAGE_DIRECTORY,
-										table);
+	Buffer buffer =
+		nbmf_cas_read_typed(check->index, block, BUFFER_LOCK_SHARE, CAS_PAGE_DIRECTORY, table);
 	const CasHead *head = CasPageHead(BufferGetPage(buffer));
 
 	if (table != CAS_TABLE_DIGEST || head->lo != nbmf_cas_first_place(value) ||
@@ -221,8 +221,8 @@ check_own_page(Check *check, int table, BlockNumber block, int value)
 
 		if (i > 0 && slots[i] == slots[i - 1])
 			continue;
-		buffer = nbmf_cas_read_typed(check->index, slots[i], BUFFER_LOCK_SHARE, CAS_PAGE_BUCKET,
-									 table);
+		buffer =
+			nbmf_cas_read_typed(check->index, slots[i], BUFFER_LOCK_SHARE, CAS_PAGE_BUCKET, table);
 		lo = CasPageHead(BufferGetPage(buffer))->lo;
 		UnlockReleaseBuffer(buffer);
 		if (lo > nbmf_cas_first_place(value) + (uint32) i * CAS_SLOT_PIECES)

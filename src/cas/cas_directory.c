@@ -83,10 +83,10 @@ make_directory_page(Relation index, int table, int group, Buffer root_buffer, bo
 
 	nbmf_cas_change_begin(&change, index, building);
 	root = CasPageRoot(nbmf_cas_change_page(&change, root_buffer, false));
-	slots = init_directory_page(nbmf_cas_change_page(&change, buffer, true), table,
-								nbmf_cas_first_place(group * CAS_GROUP_VALUES),
-								nbmf_cas_last_place(group * CAS_GROUP_VALUES + CAS_GROUP_VALUES - 1),
-								InvalidBlockNumber);
+	slots = init_directory_page(
+		nbmf_cas_change_page(&change, buffer, true), table,
+		nbmf_cas_first_place(group * CAS_GROUP_VALUES),
+		nbmf_cas_last_place(group * CAS_GROUP_VALUES + CAS_GROUP_VALUES - 1), InvalidBlockNumber);
 	for (int i = 0; i < CAS_GROUP_VALUES; i++)
 		slots[i] = root->slot[(group * CAS_GROUP_VALUES + i) / CAS_SLOT_VALUES];
 	root->group[group] = BufferGetBlockNumber(buffer);
@@ -123,7 +123,17 @@ add_inside(Relation index, int table, uint32 lo, uint32 hi, BlockNumber block, B
 	CasChange change;
 	Buffer buffer;
 
-	if (!(slot & CAS_OWN_PAGE))
+	if (slot & CAS_OWN_PAGE)
+	{
+		UnlockReleaseBuffer(group_buffer);
+		group_buffer = InvalidBuffer;
+		buffer = lock_directory_page(index, table, slot & ~CAS_OWN_PAGE, block);
+		if (CasPageHead(BufferGetPage(buffer))->lo != nbmf_cas_first_place(value))
+			nbmf_cas_corrupted(index, slot & ~CAS_OWN_PAGE, "It is the page of another value.");
+		nbmf_cas_change_begin(&change, index, building);
+		slots = CasPageSlots(nbmf_cas_change_page(&change, buffer, false));
+	}
+	else
 	{
 		buffer = nbmf_cas_new_buffer(index);
 		/* in an index of 16 TB the mark has no room, and buckets are walked */
@@ -138,21 +148,13 @@ add_inside(Relation index, int table, uint32 lo, uint32 hi, BlockNumber block, B
 		slots[value % CAS_GROUP_VALUES] = BufferGetBlockNumber(buffer) | CAS_OWN_PAGE;
 		slots = init_directory_page(nbmf_cas_change_page(&change, buffer, true), table,
 									nbmf_cas_first_place(value), nbmf_cas_last_place(value), slot);
-		UnlockReleaseBuffer(group_buffer);
-	}
-	else
-	{
-		UnlockReleaseBuffer(group_buffer);
-		buffer = lock_directory_page(index, table, slot & ~CAS_OWN_PAGE, block);
-		if (CasPageHead(BufferGetPage(buffer))->lo != nbmf_cas_first_place(value))
-			nbmf_cas_corrupted(index, slot & ~CAS_OWN_PAGE, "It is the page of another value.");
-		nbmf_cas_change_begin(&change, index, building);
-		slots = CasPageSlots(nbmf_cas_change_page(&change, buffer, false));
 	}
 	for (int i = first; i <= last; i++)
 		slots[i] = block;
 	nbmf_cas_change_finish(&change);
 	UnlockReleaseBuffer(buffer);
+	if (group_buffer != InvalidBuffer)
+		UnlockReleaseBuffer(group_buffer);
 }
 
 /*

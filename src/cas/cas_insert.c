@@ -142,8 +142,8 @@ split_bucket(Relation index, Buffer buffer, int table, int scalars, bool buildin
 	UnlockReleaseBuffer(new_buffer);
 	/* about as many pages */
 	if (((uint32) 1 << Min(depth, 20)) >= CAS_HEAVY_PAGES)
-		nbmf_cas_directory_heavy(index, table, (uint16) (point >> 16),
-								 (uint32) 1 << Min(depth, 20), true, building);
+		nbmf_cas_directory_heavy(index, table, (uint16) (point >> 16), (uint32) 1 << Min(depth, 20),
+								 true, building);
 }
 
 static int
@@ -347,9 +347,8 @@ nbmf_cas_insert_rows(Relation index, int table, CasRow *const *rows, int n, bool
 		else if (nbmf_cas_can_split(head))
 			split_bucket(index, buffer, table, scalars, building);
 		else
-			done +=
-				insert_into_chain(index, buffer, table, rows + done, n - done, scalars, building,
-								  &interrupted);
+			done += insert_into_chain(index, buffer, table, rows + done, n - done, scalars,
+									  building, &interrupted);
 	}
 	return found;
 }

@@ -445,8 +445,7 @@ nbmf_cas_add(Relation index, const Buffer *buffers, int n, const CasRow *row, in
 			continue;
 		end =
 			put_fragment(end, page, offsetof(PageHeaderData, pd_lower), 2 * sizeof(LocationIndex));
-		end = put_fragment(end, page, CAS_CONTENTS + at * sizeof(uint64),
-						   sizeof(uint64));
+		end = put_fragment(end, page, CAS_CONTENTS + at * sizeof(uint64), sizeof(uint64));
 		end = put_fragment(end, page, nbmf_cas_payload(page, at, size) - (char *) page, size);
 		XLogRegisterBuffer((uint8) i, buffers[i], REGBUF_STANDARD);
 		XLogRegisterBufData((uint8) i, deltas[i], (int) (end - deltas[i]));

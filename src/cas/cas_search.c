@@ -46,10 +46,10 @@
  * What may follow it goes as far as so many hits are to be expected, if
  * fingerprints are random; about so many entries are in a bucket.
  */
-#define EXPECTED_HITS 24
+#define EXPECTED_HITS  24
 #define BUCKET_ENTRIES 400.0
 
-#define CHUNK_BITS 16
+#define CHUNK_BITS     16
 
 /* Keys of a line of the processor's cache */
 #define LINE_KEYS 8
@@ -74,8 +74,7 @@
  * the processor fetches them meanwhile.
  */
 static pg_attribute_always_inline int
-match_loop(const uint64 *keys, int n, uint64 query, int distance, const char *ahead,
-		   uint16 *out)
+match_loop(const uint64 *keys, int n, uint64 query, int distance, const char *ahead, uint16 *out)
 {
 	int found = 0;
 
@@ -91,22 +90,20 @@ match_loop(const uint64 *keys, int n, uint64 query, int distance, const char *ah
 
 static int
 match_portable(const uint64 *keys, int n, uint64 query, int distance, const char *ahead,
-		   uint16 *out)
+			   uint16 *out)
 {
 	return match_loop(keys, n, query, distance, ahead, out);
 }
 
 #if defined(__x86_64__) && defined(__GNUC__)
 __attribute__((target("popcnt"))) static int
-match_popcnt(const uint64 *keys, int n, uint64 query, int distance, const char *ahead,
-		   uint16 *out)
+match_popcnt(const uint64 *keys, int n, uint64 query, int distance, const char *ahead, uint16 *out)
 {
 	return match_loop(keys, n, query, distance, ahead, out);
 }
 
 __attribute__((target("avx2,popcnt"))) static int
-match_avx2(const uint64 *keys, int n, uint64 query, int distance, const char *ahead,
-		   uint16 *out)
+match_avx2(const uint64 *keys, int n, uint64 query, int distance, const char *ahead, uint16 *out)
 {
 	const __m256i table = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4, 0, 1, 1,
 										   2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4);

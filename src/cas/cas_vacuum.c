@@ -26,7 +26,7 @@ typedef struct Vacuum
 	void *callback_state;
 	double kept;
 	double removed;
-	int value; /* of the last bucket; -1: of several */
+	int value;    /* of the last bucket; -1: of several */
 	uint32 pages; /* that the value has */
 } Vacuum;
 
