@@ -396,7 +396,10 @@ nbmf_cas_lock_bucket(Relation index, int table, uint32 place, int lock)
 		{
 			BlockNumber known = nbmf_cas_bucket_for(index, table, place);
 
-			find_cache(index)->group[table][value / CAS_GROUP_VALUES].n = 0;
+			cache = find_cache(index);
+			cache->group[table][value / CAS_GROUP_VALUES].n = 0;
+			if (cache->root[table] != NULL)
+				nbmf_cas_read_root(index, table, cache->root[table]);
 			buffer = nbmf_cas_read_typed(index, known, lock, CAS_PAGE_BUCKET, table);
 			head = CasPageHead(BufferGetPage(buffer));
 			if (head->lo > place)
