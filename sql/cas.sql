@@ -15,6 +15,9 @@ SELECT nbmf_key('hello'::nbmf) = nbmf_key('hello'::nbmf) AS same, nbmf_key('hell
        substr(nbmf_key('hello'::nbmf)::text, 1, 32) = encode(substr(nbmf_digest('hello'), 1, 16), 'hex') AS digest,
        nbmf_simhash('hello'::nbmf) = nbmf_simhash(nbmf_key('hello'::nbmf)) AS simhash,
        'hello'::nbmf ~= 'hello' AS near, 'hello'::nbmf <~> 'hello' AS distance, 'hello'::nbmf <@ nbmf_ball('hello'::nbmf, 1) AS ball;
+-- keys are equal with digest and fingerprint
+SELECT k = replace(k::text, ':0', ':1')::nbmf_key AS second, k = replace(k::text, ':f', ':e')::nbmf_key AS fingerprint, k <> replace(k::text, ':f', ':e')::nbmf_key AS differ
+FROM (VALUES ('0123456789abcdef0123456789abcdef:ffffffffffffffff'::nbmf_key)) AS v (k);
 -- the same bytes as text and as bytea are different content
 SELECT nbmf_key('A'::nbmf) = nbmf_key('\x41'::nbmf) AS same, nbmf_key('{"a":1}'::nbmf) <> nbmf_key('{"a":1}'::nbmf) AS differ;
 
@@ -144,7 +147,7 @@ REINDEX TABLE bits;
 SELECT all_differences();
 SELECT nbmf_index_check('bits_key', true), nbmf_index_check('bits_both', true);
 
--- many chains: one content, one fingerprint, thousands of times
+-- many chains, and a value that is split inside: one content, one fingerprint, thousands of times
 CREATE TABLE equal (id int, key nbmf_key);
 CREATE INDEX equal_key ON equal USING nbmf_cas (key);
 INSERT INTO equal SELECT i, key_of(CASE WHEN i < 3000 THEN 1 ELSE i END, 77) FROM generate_series(1, 6000) AS i;
@@ -152,15 +155,22 @@ INSERT INTO equal SELECT i, key_of(i, mixed(i)) FROM generate_series(6001, 8000)
 SET enable_seqscan = off;
 SELECT count(*) FROM equal WHERE key = key_of(1, 77);
 SELECT count(*) FROM equal WHERE key = key_of(4000, 77);
+SELECT count(*) FROM equal WHERE key = key_of(4000, 76);
+SELECT count(*) FROM generate_series(3000, 6000) AS i, LATERAL (SELECT FROM equal WHERE key = key_of(i, 77) OFFSET 0) AS e;
 SELECT count(*) FROM equal WHERE key ~= key_of(0, 76);
 SELECT type, "table", count(*) FROM generate_series(0, pg_relation_size('equal_key') / current_setting('block_size')::int - 1) AS b, nbmf_index_page('equal_key', b)
-WHERE type IN ('meta', 'root', 'overflow') GROUP BY type, "table" ORDER BY type, "table";
+WHERE type IN ('meta', 'root', 'directory', 'overflow') GROUP BY type, "table" ORDER BY type, "table";
 DELETE FROM equal WHERE id BETWEEN 100 AND 5900;
 VACUUM (INDEX_CLEANUP on) equal;
 SELECT nbmf_index_check('equal_key', true);
 SELECT type, count(*) > 10 AS many FROM generate_series(0, pg_relation_size('equal_key') / current_setting('block_size')::int - 1) AS b, nbmf_index_page('equal_key', b)
 WHERE type IN ('free', 'overflow') GROUP BY type ORDER BY type;
 SELECT count(*) FROM equal WHERE key ~= key_of(0, 76);
+INSERT INTO equal SELECT i, key_of(i, 77) FROM generate_series(10001, 13000) AS i;
+SELECT count(*) FROM generate_series(10001, 13000) AS i, LATERAL (SELECT FROM equal WHERE key = key_of(i, 77) OFFSET 0) AS e;
+REINDEX INDEX equal_key;
+SELECT nbmf_index_check('equal_key', true);
+SELECT count(*) FROM generate_series(10001, 13000) AS i, LATERAL (SELECT FROM equal WHERE key = key_of(i, 77) OFFSET 0) AS e;
 -- no index-only scan, no scan without a qual on the content
 SELECT count(*) FROM equal;
 SET enable_seqscan = on;
@@ -244,7 +254,7 @@ SELECT count(*) FROM cleared WHERE key ~= key_of(0, mixed(7));
 SELECT nbmf_index_check('cleared_key', true);
 TRUNCATE cleared;
 INSERT INTO cleared SELECT i, key_of(i, mixed(i)) FROM generate_series(1, 100) AS i;
-SELECT count(*) FROM cleared WHERE key = key_of(7, 0);
+SELECT count(*) FROM cleared WHERE key = key_of(7, mixed(7));
 ROLLBACK;
 CREATE UNLOGGED TABLE fleeting (body nbmf);
 CREATE INDEX fleeting_body ON fleeting USING nbmf_cas (body);

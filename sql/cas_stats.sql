@@ -23,7 +23,7 @@ SELECT count(*) FROM seen WHERE key ~= key_of(3, -1);
 SELECT count(*) FROM seen WHERE key <@ nbmf_ball(key_of(3, 65535), 0.85);
 SELECT count(*) FROM (SELECT FROM seen WHERE key IS NOT NULL ORDER BY key <~> key_of(1, 0)) AS s;
 SELECT * FROM counts;
-SELECT relname, schemaname = current_schema() AS schema, bytes > 80000 AS bytes, avg_lookup_ms > 0 AS avg, p95_lookup_ms > 0 AS p95, stats_reset <= now() + interval '1 minute' AS reset, preloaded IS NOT NULL AS preloaded FROM pg_stat_nbmf_cas;
+SELECT relname, schemaname = current_schema() AS schema, bytes > 70000 AS bytes, avg_lookup_ms > 0 AS avg, p95_lookup_ms > 0 AS p95, stats_reset <= now() + interval '1 minute' AS reset, preloaded IS NOT NULL AS preloaded FROM pg_stat_nbmf_cas;
 BEGIN;
 SELECT count(*) FROM seen WHERE key = key_of(1, 0);
 ROLLBACK;

@@ -2,20 +2,23 @@
  * cas.h
  *		The index access method nbmf_cas: exact and near duplicates by content.
  *
- * Five tables in one index.  Four find fingerprints: exact multi-index hashing
- * (Norouzi, Punjani, Fleet 2012), one table for each 16-bit chunk of the
- * simhash; fingerprints that differ in at most d bits differ little in at
- * least one chunk, so that a few buckets of each table hold all of them.  The
- * fifth finds digests, for equality.
+ * Four tables in one index: exact multi-index hashing (Norouzi, Punjani, Fleet
+ * 2012), one table for each 16-bit chunk of the simhash; fingerprints that
+ * differ in at most d bits differ little in at least one chunk, so that a few
+ * buckets of each table hold all of them.  Entries of the first table also have
+ * the first 32 bits of the digest.  Equal contents have equal fingerprints, so
+ * equality is looked up there, too, and the digest tells it from the rest.
  *
- * A table is a row of buckets in the order of the 16 bits that route to them,
- * linked to the right as in a B-link tree (Lehman and Yao 1981).  A bucket
- * starts where it started when it was made, for ever, and is never freed; when
- * it is full, its upper part goes to a new bucket on its right.  A bucket that
- * holds one value of the 16 bits only grows a chain of overflow pages instead.
- * The directory (a root page for each table, and more pages when it is large)
- * says for each value a bucket at or to the left of its own: it may be behind,
- * never wrong.
+ * A table is a row of buckets in the order of the entries' places, linked to the
+ * right as in a B-link tree (Lehman and Yao 1981).  A place is 32 bits: the chunk,
+ * and in the first table 16 bits of the digest, so that the different contents of
+ * one fingerprint, however many, have buckets of their own; 0 in the others.  A
+ * bucket starts where it started when it was made, for ever, and is never freed;
+ * when it is full, its upper part goes to a new bucket on its right.  A bucket
+ * that cannot be split, since its entries have one place, grows a chain of
+ * overflow pages instead.  The directory (a root page for each table, and more
+ * pages when it is large) says for each value of the chunk a bucket at or to the
+ * left of its own: it may be behind, never wrong.
  *
  * Locks: readers hold one page at a time, except along a chain, where they
  * hold a page until they have the next.  Writers lock bucket, chain in its
@@ -33,6 +36,7 @@
 #include "access/reloptions.h"
 #include "fmgr.h"
 #include "nodes/execnodes.h"
+#include "port/pg_bswap.h"
 #include "storage/bufmgr.h"
 #include "storage/bufpage.h"
 #include "storage/itemptr.h"
@@ -91,17 +95,21 @@ StaticAssertDecl(sizeof(NbmfBall) == 16, "size of type nbmf_ball");
 #define CAS_MAGIC          0x6e626d43
 #define CAS_VERSION        1
 
-#define CAS_CHUNKS         4 /* tables of fingerprints */
-#define CAS_TABLE_DIGEST   4 /* the table of digests */
-#define CAS_TABLES         5
+#define CAS_TABLES         4 /* one for each chunk of the simhash */
+#define CAS_TABLE_DIGEST   0 /* the one whose entries have a part of the digest */
 
 #define CAS_VALUES         65536 /* that 16 bits can have */
-#define CAS_GROUPS         64    /* of values; each may have a directory page */
+#define CAS_PLACES         ((uint64) 1 << 32)
+#define CAS_GROUPS         64 /* of values; each may have a directory page */
 #define CAS_GROUP_VALUES   1024
 #define CAS_SLOTS          1024 /* of the root, and of a directory page */
 #define CAS_SLOT_VALUES    64   /* that a slot of the root stands for */
-#define CAS_HEAVY          32   /* long chains that a root knows */
-#define CAS_HEAVY_PAGES    16   /* what makes a chain long */
+#define CAS_NARROW         16   /* values of a bucket for which that is too coarse */
+#define CAS_SLOT_PIECES    64 /* bits of the digest that a slot of a value's own page stands for */
+#define CAS_OWN_DEPTH      3  /* splits inside a value that give it such a page */
+#define CAS_OWN_PAGE       0x80000000 /* in a slot: the block is such a page */
+#define CAS_HEAVY          32         /* values with many pages that a root knows */
+#define CAS_HEAVY_PAGES    16         /* what is many */
 
 #define CAS_META_BLOCK     0
 #define CAS_ROOT_BLOCK(t)  ((BlockNumber) (1 + (t)))
@@ -119,40 +127,43 @@ typedef enum CasPageType
 } CasPageType;
 
 /*
- * The special space of every page.
+ * What every page begins with, after PostgreSQL's page header, with which it fills
+ * a line of the processor's cache: looking into a page should cost as few of them,
+ * and of the TLB's entries, as it can.
  *
  * OFFSET SIZE
  *      0    1  type of the page
- *      1    1  table, 0 to 4
+ *      1    1  table, 0 to 3
  *      2    2  page id: 0x4e43
- *      4    2  bucket, overflow: first value of the bucket; directory: of its group
- *      6    2  last value likewise
- *      8    4  bucket: the bucket on its right, or invalid; overflow: its bucket
- *     12    4  bucket, overflow: next page of the chain, or invalid
- *     16    4  bucket: page of its chain where to try to insert, or invalid
- *     20    4  bucket: pages of its chain, about
- *     24    2  bucket: so many of its first entries are in the order of their values
- *     26    6  0
+ *      4    4  bucket, overflow: first place of the bucket; root, directory: that
+ *              it says something about
+ *      8    4  last place likewise
+ *     12    4  bucket: the bucket on its right, or invalid; overflow: its bucket
+ *     16    4  bucket, overflow: next page of the chain, or invalid
+ *     20    4  bucket: page of its chain where to try to insert, or invalid
+ *     24    4  bucket: pages of its chain, about
+ *     28    2  bucket: so many of its first entries are in the order of their values
+ *     30    2  bucket: how often it was split inside a value
  */
-typedef struct CasTail
+typedef struct CasHead
 {
 	uint8 type;
 	uint8 table;
 	uint16 id;
-	uint16 lo;
-	uint16 hi;
+	uint32 lo;
+	uint32 hi;
 	BlockNumber right;
 	BlockNumber next;
 	BlockNumber hint;
 	uint32 chain;
 	uint16 sorted;
-	uint16 unused[3];
-} CasTail;
+	uint16 depth;
+} CasHead;
 
 #define CAS_PAGE_ID 0x4e43
 
-StaticAssertDecl(sizeof(CasTail) == 32, "size of the special space");
-StaticAssertDecl(offsetof(CasTail, right) == 8 && offsetof(CasTail, sorted) == 24, "its layout");
+StaticAssertDecl(sizeof(CasHead) == 32, "size of the head of a page");
+StaticAssertDecl(offsetof(CasHead, right) == 12 && offsetof(CasHead, sorted) == 28, "its layout");
 
 /*
  * The metapage.
@@ -173,7 +184,7 @@ typedef struct CasMeta
 
 StaticAssertDecl(sizeof(CasMeta) == 16, "size of the metapage");
 
-/* A chain that queries had better go round */
+/* A value with so many pages that queries had better go round it */
 typedef struct CasHeavy
 {
 	uint16 value;
@@ -186,8 +197,8 @@ typedef struct CasHeavy
  *
  * OFFSET SIZE
  *      0    4  buckets
- *      4    4  long chains below
- *      8  256  long chains: value (2), unused (2), pages (4); about
+ *      4    4  values with many pages below
+ *      8  256  these: value (2), unused (2), pages (4); about
  *    264  256  directory page of each group of 1,024 values, or invalid
  *    520 4096  a bucket for each 64 values, of groups without directory page
  */
@@ -203,47 +214,58 @@ typedef struct CasRoot
 StaticAssertDecl(sizeof(CasRoot) == 4616, "size of a root page");
 
 /*
- * A directory page: a bucket for each value of a group, 4 bytes each.
+ * A directory page: a bucket for each value of a group, 4 bytes each; in the
+ * first table a value may have a page of its own (its block + 2^31 is in the
+ * slot), with a bucket for each 64 of the 65,536 places of the value.
  *
- * A bucket or overflow page: keys of 8 bytes from the page header up, and for
- * each key, from the special space down, a payload:
+ * A bucket or overflow page: keys of 8 bytes from the head up, and for
+ * each key, from the end of the page down, a payload:
  *
  * OFFSET SIZE
  *      0    6  TID
- *      6    8  table 4 only: bytes 8-15 of the digest
+ *      6    4  table 0 only: bytes 0-3 of the digest as a big-endian number
  *   then  4 each  hash of each scalar column, in the order of the columns
  *
- * The key is the simhash, or bytes 0-7 of the digest as a big-endian number.
+ * The key is the simhash.
  */
 #define CAS_TID_SIZE sizeof(ItemPointerData)
 
 StaticAssertDecl(CAS_TID_SIZE == 6, "size of a TID");
 
-#define CAS_SPECIAL_OFFSET (BLCKSZ - MAXALIGN(sizeof(CasTail)))
+#define CAS_HEAD     MAXALIGN(SizeOfPageHeaderData) /* offset of the head */
+#define CAS_CONTENTS (CAS_HEAD + sizeof(CasHead))   /* and of what follows */
 
-/* Functions, because the server's macros evaluate their argument twice */
-static inline CasTail *
-CasPageTail(Page page)
+StaticAssertDecl(CAS_CONTENTS == 56, "offset of the contents");
+
+static inline CasHead *
+CasPageHead(Page page)
 {
-	return (CasTail *) PageGetSpecialPointer(page);
+	return (CasHead *) ((char *) page + CAS_HEAD);
 }
 
 static inline CasRoot *
 CasPageRoot(Page page)
 {
-	return (CasRoot *) PageGetContents(page);
+	return (CasRoot *) ((char *) page + CAS_CONTENTS);
 }
 
 static inline BlockNumber *
 CasPageSlots(Page page)
 {
-	return (BlockNumber *) PageGetContents(page);
+	return (BlockNumber *) ((char *) page + CAS_CONTENTS);
 }
 
 static inline uint64 *
 CasPageKeys(Page page)
 {
-	return (uint64 *) PageGetContents(page);
+	return (uint64 *) ((char *) page + CAS_CONTENTS);
+}
+
+/* What a value's own directory page says about a place */
+static inline BlockNumber
+nbmf_cas_own_slot(Page page, uint32 place)
+{
+	return CasPageSlots(page)[(place & 0xffff) / CAS_SLOT_PIECES];
 }
 
 /* What an index's metapage says, and how large the index was when last seen */
@@ -258,10 +280,20 @@ typedef struct CasInfo
 typedef struct CasRow
 {
 	uint64 simhash;
-	uint64 digest[2]; /* big-endian numbers of its two halves */
+	uint32 digest; /* big-endian number of its first bytes */
 	ItemPointerData tid;
 	uint32 scalars[FLEXIBLE_ARRAY_MEMBER];
 } CasRow;
+
+/* The part of a key's digest that entries have */
+static inline uint32
+nbmf_cas_key_digest(const NbmfKey *key)
+{
+	uint32 digest;
+
+	memcpy(&digest, key->digest, sizeof(digest));
+	return pg_ntoh32(digest);
+}
 
 #define CAS_ROW_SIZE(n) MAXALIGN(offsetof(CasRow, scalars) + (n) * sizeof(uint32))
 
@@ -273,37 +305,65 @@ typedef struct CasChange
 	int n;
 } CasChange;
 
-static inline uint64
-nbmf_cas_row_key(const CasRow *row, int table)
-{
-	return table == CAS_TABLE_DIGEST ? row->digest[0] : row->simhash;
-}
-
-/* The 16 bits that route a key to a bucket of the table */
+/* The chunk of a key that decides where it is in a table */
 static inline uint16
 nbmf_cas_route(int table, uint64 key)
 {
-	return (uint16) (table == CAS_TABLE_DIGEST ? key >> 48 : key >> (48 - 16 * table));
+	return (uint16) (key >> (48 - 16 * table));
+}
+
+/* The place of an entry with this key and this part of the digest */
+static inline uint32
+nbmf_cas_place(int table, uint64 key, uint32 digest)
+{
+	return (uint32) nbmf_cas_route(table, key) << 16 |
+		   (table == CAS_TABLE_DIGEST ? digest >> 16 : 0);
+}
+
+static inline uint32
+nbmf_cas_row_place(int table, const CasRow *row)
+{
+	return nbmf_cas_place(table, row->simhash, row->digest);
+}
+
+/* The first and the last place of a value */
+static inline uint32
+nbmf_cas_first_place(int value)
+{
+	return (uint32) value << 16;
+}
+
+static inline uint32
+nbmf_cas_last_place(int value)
+{
+	return (uint32) value << 16 | 0xffff;
+}
+
+/* Can a bucket be split: are there several places for its entries? */
+static inline bool
+nbmf_cas_can_split(const CasHead *head)
+{
+	return head->lo >> 16 < head->hi >> 16 ||
+		   (head->table == CAS_TABLE_DIGEST && head->lo < head->hi);
 }
 
 static inline Size
 nbmf_cas_payload_size(int table, int scalars)
 {
-	return CAS_TID_SIZE + (table == CAS_TABLE_DIGEST ? sizeof(uint64) : 0) +
+	return CAS_TID_SIZE + (table == CAS_TABLE_DIGEST ? sizeof(uint32) : 0) +
 		   scalars * sizeof(uint32);
 }
 
 static inline int
 nbmf_cas_count(Page page)
 {
-	return (int) ((((PageHeader) page)->pd_lower - MAXALIGN(SizeOfPageHeaderData)) /
-				  sizeof(uint64));
+	return (int) ((((PageHeader) page)->pd_lower - CAS_CONTENTS) / sizeof(uint64));
 }
 
 static inline char *
 nbmf_cas_payload(Page page, int i, Size size)
 {
-	return (char *) page + CAS_SPECIAL_OFFSET - (Size) (i + 1) * size;
+	return (char *) page + BLCKSZ - (Size) (i + 1) * size;
 }
 
 static inline bool
@@ -323,12 +383,23 @@ extern Buffer nbmf_cas_read(Relation index, BlockNumber block, int lock,
 extern Buffer nbmf_cas_read_typed(Relation index, BlockNumber block, int lock, CasPageType type,
 								  int table);
 extern void nbmf_cas_check_page(Relation index, Buffer buffer);
+extern bool nbmf_cas_pause(Relation index, Buffer buffer);
 
 /* About where among sorted entries those of a value are */
 static inline int
-nbmf_cas_guess(uint16 value, uint16 lo, uint16 hi, int sorted)
+nbmf_cas_guess(int value, int lo, int hi, int sorted)
 {
 	return (int) ((uint64) (value - lo) * sorted / ((uint64) (hi - lo) + 1));
+}
+
+/* The part of the digest in a payload of the table that has it */
+static inline uint32
+nbmf_cas_payload_digest(const char *payload)
+{
+	uint32 digest;
+
+	memcpy(&digest, payload + CAS_TID_SIZE, sizeof(digest));
+	return digest;
 }
 
 extern int nbmf_cas_first_of_value(Page page, uint16 value);
@@ -347,18 +418,18 @@ extern void nbmf_cas_add(Relation index, const Buffer *buffers, int n, const Cas
  * cas_directory.c
  */
 extern void nbmf_cas_read_root(Relation index, int table, CasRoot *root);
-extern BlockNumber nbmf_cas_bucket_for(Relation index, int table, uint16 value);
-extern void nbmf_cas_directory_add(Relation index, int table, uint16 lo, uint16 hi,
-								   BlockNumber block, bool building);
+extern BlockNumber nbmf_cas_bucket_for(Relation index, int table, uint32 place);
+extern void nbmf_cas_directory_add(Relation index, int table, uint32 lo, uint32 hi,
+								   BlockNumber block, int depth, bool building);
 extern void nbmf_cas_directory_heavy(Relation index, int table, uint16 value, uint32 pages,
-									 bool building);
+									 bool grows, bool building);
 
 /*
  * cas_cache.c: what a backend remembers of the directory
  */
 typedef struct CasWay
 {
-	BlockNumber block; /* bucket at or to the left of ... */
+	BlockNumber block; /* bucket (or own page of a value) at or to the left of ... */
 	Buffer buffer;     /* where it was last seen */
 	uint16 from;       /* ... the one of this value */
 	uint16 sorted;     /* entries that were sorted then */
@@ -366,8 +437,8 @@ typedef struct CasWay
 
 extern void nbmf_cas_cache_forget(Relation index);
 extern const CasRoot *nbmf_cas_cached_root(Relation index, int table);
-extern void nbmf_cas_prefetch(Relation index, int table, uint16 value, bool whole);
-extern Buffer nbmf_cas_lock_bucket(Relation index, int table, uint16 value, int lock);
+extern const char *nbmf_cas_prefetch(Relation index, int table, uint16 value, bool whole);
+extern Buffer nbmf_cas_lock_bucket(Relation index, int table, uint32 place, int lock);
 
 /*
  * cas_insert.c
@@ -400,12 +471,13 @@ typedef struct CasFilter
 
 typedef struct CasQuery
 {
-	bool exact; /* entries with this digest ... */
-	uint64 digest[2];
+	bool exact; /* entries with this fingerprint and part of the digest ... */
+	uint64 simhash;
+	uint32 digest;
 	int balls; /* ... or in all of these balls, the smallest first */
 	NbmfBall *ball;
 	int over;  /* and farther than this from the first (-1: no matter) */
-	int widen; /* where that takes a pass over a table, within this of the first */
+	int widen; /* or within up to this of the first, if that costs little more */
 	int filters;
 	CasFilter *filter; /* and with these hashes */
 } CasQuery;
@@ -430,7 +502,7 @@ typedef struct CasHits
 /* Pages that a query reads, and whether in one pass over a table */
 typedef struct CasPlan
 {
-	int radius[CAS_CHUNKS]; /* -1: leave the table out */
+	int radius[CAS_TABLES]; /* -1: leave the table out */
 	double pages;
 	double pass; /* pages of a pass over a table */
 	bool flat;
@@ -439,7 +511,7 @@ typedef struct CasPlan
 extern void nbmf_cas_plan(int distance, uint16 const *chunks, const CasRoot *const *roots,
 						  CasPlan *plan);
 extern double nbmf_cas_plan_pages(int distance, double buckets);
-extern bool nbmf_cas_search(Relation index, const CasQuery *query, CasHits *hits);
+extern int nbmf_cas_search(Relation index, const CasQuery *query, CasHits *hits);
 extern void nbmf_cas_hits_init(CasHits *hits, MemoryContext context);
 extern void nbmf_cas_hits_reset(CasHits *hits);
 extern void nbmf_cas_hits_sort(CasHits *hits, bool by_distance);
@@ -466,6 +538,7 @@ extern IndexBulkDeleteResult *nbmf_cas_vacuum_cleanup(IndexVacuumInfo *info,
 /*
  * cas_cost.c
  */
+extern double nbmf_cas_uniform_share(int distance);
 extern void nbmf_cas_cost_estimate(struct PlannerInfo *root, struct IndexPath *path,
 								   double loop_count, Cost *startup, Cost *total,
 								   Selectivity *selectivity, double *correlation, double *pages);

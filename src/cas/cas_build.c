@@ -20,8 +20,8 @@
 
 #include "cas/cas.h"
 
-/* Share of a packed page that is used, so that inserts do not split all pages at once */
-#define PACKED_PART 0.95
+/* Share of a packed page that is used, so that the next few inserts do not split */
+#define PACKED_PART 0.98
 
 typedef struct BuildState
 {
@@ -57,7 +57,7 @@ sort_rows(BuildState *state, int table, int *count)
 
 	memset(count, 0, sizeof(int) * CAS_VALUES);
 	for (int64 i = 0; i < state->n; i++)
-		count[nbmf_cas_route(table, nbmf_cas_row_key(build_row(state, i), table))]++;
+		count[nbmf_cas_route(table, build_row(state, i)->simhash)]++;
 	for (int value = 0; value < CAS_VALUES; value++)
 	{
 		start[value] = sum;
@@ -67,20 +67,21 @@ sort_rows(BuildState *state, int table, int *count)
 	{
 		CasRow *row = build_row(state, i);
 
-		state->order[start[nbmf_cas_route(table, nbmf_cas_row_key(row, table))]++] = row;
+		state->order[start[nbmf_cas_route(table, row->simhash)]++] = row;
 	}
 	pfree(start);
 }
 
 /*
  * Write the first batch of a table: buckets of consecutive values, as many as
- * a page takes.  What is too much for a page follows as a chain.
+ * a page takes.  What is too much for a page is inserted afterwards, which splits
+ * the bucket or makes it a chain.
  */
 static void
 pack_table(BuildState *state, int table, const int *count)
 {
 	Relation index = state->index;
-	int capacity = (int) ((CAS_SPECIAL_OFFSET - MAXALIGN(SizeOfPageHeaderData)) /
+	int capacity = (int) ((BLCKSZ - CAS_CONTENTS) /
 						  (sizeof(uint64) + nbmf_cas_payload_size(table, state->info.scalars)));
 	int target = (int) (capacity * PACKED_PART);
 	int64 done = 0;
@@ -90,6 +91,7 @@ pack_table(BuildState *state, int table, const int *count)
 
 	while (lo < CAS_VALUES)
 	{
+		CasHead *head = CasPageHead(BufferGetPage(buffer));
 		Page page = BufferGetPage(buffer);
 		BlockNumber block = BufferGetBlockNumber(buffer);
 		int64 rows = count[lo];
@@ -97,26 +99,29 @@ pack_table(BuildState *state, int table, const int *count)
 		int64 here;
 		Buffer next = InvalidBuffer;
 
-		while (hi + 1 < CAS_VALUES && rows + count[hi + 1] <= target)
+		/* whole values, and as near to the target as they allow */
+		while (hi + 1 < CAS_VALUES && rows + count[hi + 1] <= capacity &&
+			   rows + count[hi + 1] / 2 <= target)
 			rows += count[++hi];
 
 		CHECK_FOR_INTERRUPTS();
-		CasPageTail(page)->lo = (uint16) lo;
-		CasPageTail(page)->hi = (uint16) hi;
+		head->lo = nbmf_cas_first_place(lo);
+		head->hi = nbmf_cas_last_place(hi);
 		here = Min(rows, capacity);
 		for (int64 i = 0; i < here; i++)
 			nbmf_cas_page_add(page, table, state->order[done + i], state->info.scalars);
-		CasPageTail(page)->sorted = (uint16) here;
+		head->sorted = (uint16) here;
 		if (hi + 1 < CAS_VALUES)
 		{
 			next = nbmf_cas_new_buffer(index);
 			nbmf_cas_page_init(BufferGetPage(next), CAS_PAGE_BUCKET, table);
-			CasPageTail(page)->right = BufferGetBlockNumber(next);
+			head->right = BufferGetBlockNumber(next);
 		}
 		MarkBufferDirty(buffer);
 		UnlockReleaseBuffer(buffer);
 		if (lo > 0)
-			nbmf_cas_directory_add(index, table, (uint16) lo, (uint16) hi, block, true);
+			nbmf_cas_directory_add(index, table, nbmf_cas_first_place(lo), nbmf_cas_last_place(hi),
+								   block, 0, true);
 
 		/* one value has more rows than a page takes */
 		if (here < rows)

@@ -11,6 +11,9 @@
  * at commit) is found out by pages that are not where they should be, and the
  * directory is asked again.
  *
+ * The own pages of values (see cas_directory.c) are not remembered, but that
+ * there are such pages is.
+ *
  * Roots are copied, for planning; a copy is renewed now and then.
  */
 #include "postgres.h"
@@ -225,9 +228,10 @@ way_of(Relation index, Cache *cache, int table, uint16 value)
 
 /*
  * Have the processor fetch what is needed first of the bucket of a value, if it
- * is known where that is: to read it as a whole, or to search it.
+ * is known where that is: to search it, or to read it as a whole.  Then the rest
+ * is the caller's, and where it is is returned (no more than a hint).
  */
-void
+const char *
 nbmf_cas_prefetch(Relation index, int table, uint16 value, bool whole)
 {
 	Cache *cache = find_cache(index);
@@ -238,27 +242,23 @@ nbmf_cas_prefetch(Relation index, int table, uint16 value, bool whole)
 	uint16 hi;
 
 	if (group->n == 0)
-		return;
+		return NULL;
 	at = find_way(group, value);
 	way = &group->way[at];
 	/* local buffers are few and hot */
-	if (way->buffer <= 0)
-		return;
+	if (way->buffer <= 0 || (way->block & CAS_OWN_PAGE))
+		return NULL;
 	page = (const char *) BufferGetBlock(way->buffer);
 	__builtin_prefetch(GetBufferDescriptor(way->buffer - 1));
 	__builtin_prefetch(page);
-	__builtin_prefetch(page + CAS_SPECIAL_OFFSET);
 	if (whole)
-	{
-		for (int line = 1; line < 8; line++)
-			__builtin_prefetch(page + line * 64);
-		return;
-	}
+		return page + CAS_CONTENTS;
 	hi = at + 1 < group->n ? group->way[at + 1].from - 1 : value | (CAS_GROUP_VALUES - 1);
 	at = nbmf_cas_guess(value, way->from, hi, way->sorted);
-	page += MAXALIGN(SizeOfPageHeaderData) + at * sizeof(uint64);
+	page += CAS_CONTENTS + at * sizeof(uint64);
 	__builtin_prefetch(page);
 	__builtin_prefetch(page + 64);
+	return NULL;
 }
 
 /*
@@ -276,6 +276,8 @@ learn(Relation index, int table, uint16 from, BlockNumber block)
 	at = find_way(group, from);
 	if (group->way[at].from == from)
 	{
+		if (group->way[at].block & CAS_OWN_PAGE)
+			return;
 		group->way[at].block = block;
 		group->way[at].buffer = InvalidBuffer;
 	}
@@ -284,20 +286,21 @@ learn(Relation index, int table, uint16 from, BlockNumber block)
 }
 
 /*
- * Read and lock the block that a way names; InvalidBuffer if it is no bucket
- * of this table at or to the left of the value's.
+ * Read and lock a block that may be anything by now; InvalidBuffer if it is no
+ * bucket (or directory page) of this table that begins at or to the left of a
+ * place.
  */
 static Buffer
-follow(Relation index, CasWay *way, int table, uint16 value, int lock)
+read_remembered(Relation index, BlockNumber block, Buffer *recent, int lock, CasPageType type,
+				int table, uint32 place)
 {
 	CasInfo *info = nbmf_cas_info(index);
-	BlockNumber block = way->block;
 	Buffer buffer;
-	const CasTail *tail;
+	const CasHead *head;
 
-	if (way->buffer != InvalidBuffer &&
-		ReadRecentBuffer(nbmf_locator(index), MAIN_FORKNUM, block, way->buffer))
-		buffer = way->buffer;
+	if (*recent != InvalidBuffer &&
+		ReadRecentBuffer(nbmf_locator(index), MAIN_FORKNUM, block, *recent))
+		buffer = *recent;
 	else
 	{
 		if (block >= info->blocks)
@@ -307,61 +310,111 @@ follow(Relation index, CasWay *way, int table, uint16 value, int lock)
 				return InvalidBuffer;
 		}
 		buffer = ReadBuffer(index, block);
-		way->buffer = buffer;
+		*recent = buffer;
 	}
 	LockBuffer(buffer, lock);
 	if (!PageIsNew(BufferGetPage(buffer)))
 	{
 		nbmf_cas_check_page(index, buffer);
-		tail = CasPageTail(BufferGetPage(buffer));
-		if (tail->type == CAS_PAGE_BUCKET && tail->table == table && tail->lo <= value)
-		{
-			way->sorted = tail->sorted;
+		head = CasPageHead(BufferGetPage(buffer));
+		if (head->type == type && head->table == table && head->lo <= place)
 			return buffer;
-		}
 	}
 	UnlockReleaseBuffer(buffer);
 	return InvalidBuffer;
 }
 
 /*
- * Read and lock the bucket that is responsible for a value.
+ * Read and lock the bucket that a way leads to; InvalidBuffer if it leads to none
+ * at or to the left of the place.
+ */
+static Buffer
+follow(Relation index, CasWay *way, int table, uint32 place, int lock)
+{
+	BlockNumber block = way->block;
+	Buffer recent = InvalidBuffer;
+	Buffer buffer;
+
+	if (block & CAS_OWN_PAGE)
+	{
+		buffer = read_remembered(index, block & ~CAS_OWN_PAGE, &way->buffer, BUFFER_LOCK_SHARE,
+								 CAS_PAGE_DIRECTORY, table, place);
+		if (buffer == InvalidBuffer)
+			return InvalidBuffer;
+		if (CasPageHead(BufferGetPage(buffer))->lo != nbmf_cas_first_place((int) (place >> 16)))
+		{
+			UnlockReleaseBuffer(buffer);
+			return InvalidBuffer;
+		}
+		block = nbmf_cas_own_slot(BufferGetPage(buffer), place);
+		UnlockReleaseBuffer(buffer);
+		return read_remembered(index, block, &recent, lock, CAS_PAGE_BUCKET, table, place);
+	}
+	buffer = read_remembered(index, block, &way->buffer, lock, CAS_PAGE_BUCKET, table, place);
+	if (buffer != InvalidBuffer)
+		way->sorted = CasPageHead(BufferGetPage(buffer))->sorted;
+	return buffer;
+}
+
+/* Buckets of one value that are walked before the directory is asked again */
+#define WALK 8
+
+/*
+ * Read and lock the bucket that is responsible for a place.
  */
 Buffer
-nbmf_cas_lock_bucket(Relation index, int table, uint16 value, int lock)
+nbmf_cas_lock_bucket(Relation index, int table, uint32 place, int lock)
 {
 	Cache *cache = find_cache(index);
-	Buffer buffer = follow(index, way_of(index, cache, table, value), table, value, lock);
-	const CasTail *tail;
+	int value = (int) (place >> 16);
+	Buffer buffer = follow(index, way_of(index, cache, table, (uint16) value), table, place, lock);
+	const CasHead *head;
+	int inside = 0;
 
 	if (buffer == InvalidBuffer)
 	{
 		BlockNumber block;
 
 		nbmf_cas_cache_forget(index);
-		block = nbmf_cas_bucket_for(index, table, value);
+		block = nbmf_cas_bucket_for(index, table, place);
 		buffer = nbmf_cas_read_typed(index, block, lock, CAS_PAGE_BUCKET, table);
-		if (CasPageTail(BufferGetPage(buffer))->lo > value)
+		if (CasPageHead(BufferGetPage(buffer))->lo > place)
 			nbmf_cas_corrupted(index, block, "The bucket is not where the directory says.");
 	}
-	tail = CasPageTail(BufferGetPage(buffer));
-	while (value > tail->hi)
+	head = CasPageHead(BufferGetPage(buffer));
+	while (place > head->hi)
 	{
-		int lo = tail->hi + 1;
-		BlockNumber block = tail->right;
+		uint32 lo = head->hi + 1;
+		BlockNumber block = head->right;
 
 		if (block == InvalidBlockNumber)
 			nbmf_cas_corrupted(index, BufferGetBlockNumber(buffer),
 							   "A bucket on its right is missing.");
 		UnlockReleaseBuffer(buffer);
+		/* by now the value may have a page of its own, which is not remembered */
+		if ((lo & 0xffff) != 0 && ++inside == WALK)
+		{
+			BlockNumber known = nbmf_cas_bucket_for(index, table, place);
+
+			cache = find_cache(index);
+			cache->group[table][value / CAS_GROUP_VALUES].n = 0;
+			if (cache->root[table] != NULL)
+				nbmf_cas_read_root(index, table, cache->root[table]);
+			buffer = nbmf_cas_read_typed(index, known, lock, CAS_PAGE_BUCKET, table);
+			head = CasPageHead(BufferGetPage(buffer));
+			if (head->lo > place)
+				nbmf_cas_corrupted(index, known, "The bucket is not where the directory says.");
+			continue;
+		}
 		buffer = nbmf_cas_read_typed(index, block, lock, CAS_PAGE_BUCKET, table);
-		tail = CasPageTail(BufferGetPage(buffer));
+		head = CasPageHead(BufferGetPage(buffer));
 		/* this also ends a walk in a circle */
-		if (tail->lo != lo)
+		if (head->lo != lo)
 			nbmf_cas_corrupted(index, block, "The bucket does not begin where it should.");
 		/* in the group of the value, which is where it is looked for */
-		if (value <= tail->hi)
-			learn(index, table, Max(tail->lo, value - value % CAS_GROUP_VALUES), block);
+		if ((head->lo & 0xffff) == 0 && (int) (head->hi >> 16) >= value)
+			learn(index, table,
+				  (uint16) Max((int) (head->lo >> 16), value - value % CAS_GROUP_VALUES), block);
 	}
 	return buffer;
 }

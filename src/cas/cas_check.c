@@ -34,7 +34,7 @@ PG_FUNCTION_INFO_V1(nbmf_index_page);
 typedef struct Bucket
 {
 	BlockNumber block;
-	uint16 lo;
+	uint32 lo;
 } Bucket;
 
 typedef struct Check
@@ -42,7 +42,7 @@ typedef struct Check
 	Relation index;
 	CasInfo info;
 	bloom_filter *filter; /* entries seen; NULL: nobody asks */
-	int64 entries;        /* of the table of digests */
+	int64 entries;        /* of the table with digests */
 	Bucket *bucket;
 	int64 buckets;
 	int64 room;
@@ -50,7 +50,7 @@ typedef struct Check
 	MemoryContext context; /* of a heap tuple */
 } Check;
 
-#define ENTRY_SIZE_MAX (1 + sizeof(uint64) + CAS_TID_SIZE + sizeof(uint64) + 32 * sizeof(uint32))
+#define ENTRY_SIZE_MAX (1 + sizeof(uint64) + CAS_TID_SIZE + (1 + INDEX_MAX_KEYS) * sizeof(uint32))
 
 /* What stands for an entry in the filter */
 static Size
@@ -66,23 +66,24 @@ static void
 check_entries(Check *check, Buffer buffer)
 {
 	Page page = BufferGetPage(buffer);
-	const CasTail *tail = CasPageTail(page);
-	Size size = nbmf_cas_payload_size(tail->table, check->info.scalars);
+	const CasHead *head = CasPageHead(page);
+	Size size = nbmf_cas_payload_size(head->table, check->info.scalars);
 	int n = nbmf_cas_count(page);
 
 	for (int i = 0; i < n; i++)
 	{
 		uint64 key = CasPageKeys(page)[i];
 		const char *payload = nbmf_cas_payload(page, i, size);
-		uint16 value = nbmf_cas_route(tail->table, key);
+		uint32 digest = head->table == CAS_TABLE_DIGEST ? nbmf_cas_payload_digest(payload) : 0;
+		uint32 place = nbmf_cas_place(head->table, key, digest);
 		ItemPointerData tid;
 
 		memcpy(&tid, payload, sizeof(tid));
-		if (value < tail->lo || value > tail->hi)
+		if (place < head->lo || place > head->hi)
 			nbmf_cas_corrupted(check->index, BufferGetBlockNumber(buffer),
 							   psprintf("Entry %d belongs to another bucket.", i));
-		if (i > 0 && i < tail->sorted &&
-			value < nbmf_cas_route(tail->table, CasPageKeys(page)[i - 1]))
+		if (i > 0 && i < head->sorted &&
+			place >> 16 < nbmf_cas_route(head->table, CasPageKeys(page)[i - 1]))
 			nbmf_cas_corrupted(check->index, BufferGetBlockNumber(buffer),
 							   psprintf("Entry %d is not in its order.", i));
 		if (!ItemPointerIsValid(&tid))
@@ -91,12 +92,12 @@ check_entries(Check *check, Buffer buffer)
 		if (check->filter != NULL)
 		{
 			char image[ENTRY_SIZE_MAX];
-			Size len = entry_image(image, tail->table, key, payload, size);
+			Size len = entry_image(image, head->table, key, payload, size);
 
 			bloom_add_element(check->filter, (unsigned char *) image, len);
 		}
 	}
-	if (tail->table == CAS_TABLE_DIGEST)
+	if (head->table == CAS_TABLE_DIGEST)
 		check->entries += n;
 }
 
@@ -108,24 +109,29 @@ check_buckets(Check *check, int table)
 {
 	Relation index = check->index;
 	BlockNumber block = CAS_FIRST_BLOCK(table);
-	int expected = 0;
+	uint64 expected = 0;
 
 	check->buckets = 0;
 	while (block != InvalidBlockNumber)
 	{
 		Buffer buffer =
 			nbmf_cas_read_typed(index, block, BUFFER_LOCK_SHARE, CAS_PAGE_BUCKET, table);
-		const CasTail *tail = CasPageTail(BufferGetPage(buffer));
-		BlockNumber right = tail->right;
-		uint16 value = tail->lo;
+		const CasHead *head = CasPageHead(BufferGetPage(buffer));
+		BlockNumber right = head->right;
+		uint32 lo = head->lo;
+		uint32 hi = head->hi;
 		BlockNumber pages = 0;
+		int64 entries = check->entries;
 
-		if (tail->lo != expected)
+		if (head->lo != expected)
 			nbmf_cas_corrupted(index, block, "The bucket does not begin where the last one ends.");
-		if (tail->next != InvalidBlockNumber && tail->lo != tail->hi)
-			nbmf_cas_corrupted(index, block, "A bucket of several values has a chain.");
-		expected = tail->hi + 1;
-		if ((expected == CAS_VALUES) != (right == InvalidBlockNumber))
+		if (head->next != InvalidBlockNumber && nbmf_cas_can_split(head))
+			nbmf_cas_corrupted(index, block, "A bucket of several places has a chain.");
+		if (((lo & 0xffff) != 0 || (hi & 0xffff) != 0xffff) &&
+			(table != CAS_TABLE_DIGEST || lo >> 16 != hi >> 16))
+			nbmf_cas_corrupted(index, block, "A value is parted that cannot be.");
+		expected = (uint64) hi + 1;
+		if ((expected == CAS_PLACES) != (right == InvalidBlockNumber))
 			nbmf_cas_corrupted(index, block, "The last bucket is not at the end.");
 		if (check->buckets >= check->room)
 		{
@@ -135,11 +141,11 @@ check_buckets(Check *check, int table)
 								: repalloc_huge(check->bucket, check->room * sizeof(Bucket));
 		}
 		check->bucket[check->buckets].block = block;
-		check->bucket[check->buckets++].lo = tail->lo;
+		check->bucket[check->buckets++].lo = head->lo;
 
 		for (;;)
 		{
-			BlockNumber next = CasPageTail(BufferGetPage(buffer))->next;
+			BlockNumber next = CasPageHead(BufferGetPage(buffer))->next;
 			Buffer next_buffer;
 
 			check_entries(check, buffer);
@@ -149,11 +155,18 @@ check_buckets(Check *check, int table)
 				nbmf_cas_corrupted(index, next, "The chain does not end.");
 			next_buffer =
 				nbmf_cas_read_typed(index, next, BUFFER_LOCK_SHARE, CAS_PAGE_OVERFLOW, table);
-			tail = CasPageTail(BufferGetPage(next_buffer));
-			if (tail->right != block || tail->lo != value || tail->hi != value)
+			head = CasPageHead(BufferGetPage(next_buffer));
+			if (head->right != block || head->lo != lo || head->hi != hi)
 				nbmf_cas_corrupted(index, next, "The page is part of another chain.");
 			UnlockReleaseBuffer(buffer);
 			buffer = next_buffer;
+			if (unlikely(InterruptPending) && !nbmf_cas_pause(index, buffer))
+			{
+				buffer =
+					nbmf_cas_read_typed(index, block, BUFFER_LOCK_SHARE, CAS_PAGE_BUCKET, table);
+				check->entries = entries;
+				pages = 0;
+			}
 		}
 		UnlockReleaseBuffer(buffer);
 		block = right;
@@ -171,18 +184,53 @@ compare_buckets(const void *a, const void *b)
 }
 
 /*
- * Does a slot of the directory name a bucket at or to the left of the value's?
+ * Does a slot of the directory name a bucket at or to the left of the place's?
  */
 static void
-check_slot(Check *check, BlockNumber where, BlockNumber slot, int value)
+check_slot(Check *check, BlockNumber where, BlockNumber slot, uint32 place)
 {
 	Bucket wanted = {.block = slot};
 	const Bucket *found =
 		bsearch(&wanted, check->bucket, check->buckets, sizeof(Bucket), compare_buckets);
 
-	if (found == NULL || found->lo > value)
+	if (found == NULL || found->lo > place)
 		nbmf_cas_corrupted(check->index, where,
-						   psprintf("The directory is wrong about value %d.", value));
+						   psprintf("The directory is wrong about value %u.", place >> 16));
+}
+
+/*
+ * Are all buckets that a value's own page names at or to the left of theirs?  The
+ * page may know buckets that were not there yet when they were walked.
+ */
+static void
+check_own_page(Check *check, int table, BlockNumber block, int value)
+{
+	BlockNumber *slots = palloc(sizeof(BlockNumber) * CAS_SLOTS);
+	Buffer buffer =
+		nbmf_cas_read_typed(check->index, block, BUFFER_LOCK_SHARE, CAS_PAGE_DIRECTORY, table);
+	const CasHead *head = CasPageHead(BufferGetPage(buffer));
+
+	if (table != CAS_TABLE_DIGEST || head->lo != nbmf_cas_first_place(value) ||
+		head->hi != nbmf_cas_last_place(value))
+		nbmf_cas_corrupted(check->index, block, "It is the page of another value.");
+	memcpy(slots, CasPageSlots(BufferGetPage(buffer)), sizeof(BlockNumber) * CAS_SLOTS);
+	UnlockReleaseBuffer(buffer);
+	for (int i = 0; i < CAS_SLOTS; i++)
+	{
+		uint32 lo;
+
+		if (i > 0 && slots[i] == slots[i - 1])
+			continue;
+		buffer =
+			nbmf_cas_read_typed(check->index, slots[i], BUFFER_LOCK_SHARE, CAS_PAGE_BUCKET, table);
+		lo = CasPageHead(BufferGetPage(buffer))->lo;
+		UnlockReleaseBuffer(buffer);
+		if (lo > nbmf_cas_first_place(value) + (uint32) i * CAS_SLOT_PIECES)
+			nbmf_cas_corrupted(check->index, block,
+							   psprintf("The directory is wrong about value %d.", value));
+		CHECK_FOR_INTERRUPTS();
+	}
+	pfree(slots);
 }
 
 static void
@@ -196,14 +244,15 @@ check_table(Check *check, int table)
 	for (int group = 0; group < CAS_GROUPS; group++)
 	{
 		Buffer buffer;
-		const CasTail *tail;
+		const CasHead *head;
 
 		if (root->group[group] == InvalidBlockNumber)
 			continue;
 		buffer = nbmf_cas_read_typed(index, root->group[group], BUFFER_LOCK_SHARE,
 									 CAS_PAGE_DIRECTORY, table);
-		tail = CasPageTail(BufferGetPage(buffer));
-		if (tail->lo != group * CAS_GROUP_VALUES || tail->hi != tail->lo + CAS_GROUP_VALUES - 1)
+		head = CasPageHead(BufferGetPage(buffer));
+		if (head->lo != nbmf_cas_first_place(group * CAS_GROUP_VALUES) ||
+			head->hi != nbmf_cas_last_place(group * CAS_GROUP_VALUES + CAS_GROUP_VALUES - 1))
 			nbmf_cas_corrupted(index, root->group[group], "It is the page of another group.");
 		memcpy(slots + group * CAS_GROUP_VALUES, CasPageSlots(BufferGetPage(buffer)),
 			   sizeof(BlockNumber) * CAS_GROUP_VALUES);
@@ -222,10 +271,13 @@ check_table(Check *check, int table)
 	{
 		BlockNumber directory = root->group[value / CAS_GROUP_VALUES];
 
-		if (directory != InvalidBlockNumber)
-			check_slot(check, directory, slots[value], value);
+		if (directory != InvalidBlockNumber && (slots[value] & CAS_OWN_PAGE))
+			check_own_page(check, table, slots[value] & ~CAS_OWN_PAGE, value);
+		else if (directory != InvalidBlockNumber)
+			check_slot(check, directory, slots[value], nbmf_cas_first_place(value));
 		else if (value % CAS_SLOT_VALUES == 0)
-			check_slot(check, CAS_ROOT_BLOCK(table), root->slot[value / CAS_SLOT_VALUES], value);
+			check_slot(check, CAS_ROOT_BLOCK(table), root->slot[value / CAS_SLOT_VALUES],
+					   nbmf_cas_first_place(value));
 	}
 	pfree(slots);
 	pfree(root);
@@ -389,7 +441,7 @@ nbmf_index_page(PG_FUNCTION_ARGS)
 	Relation index;
 	Buffer buffer;
 	Page page;
-	CasTail tail;
+	CasHead head;
 	bool entries;
 
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
@@ -402,23 +454,23 @@ nbmf_index_page(PG_FUNCTION_ARGS)
 						errmsg("block number %lld is out of range", (long long) block)));
 	buffer = nbmf_cas_read(index, (BlockNumber) block, BUFFER_LOCK_SHARE, NULL);
 	page = BufferGetPage(buffer);
-	tail = *CasPageTail(page);
-	entries = tail.type == CAS_PAGE_BUCKET || tail.type == CAS_PAGE_OVERFLOW;
+	head = *CasPageHead(page);
+	entries = head.type == CAS_PAGE_BUCKET || head.type == CAS_PAGE_OVERFLOW;
 	values[5] = Int32GetDatum(entries ? nbmf_cas_count(page) : 0);
 	values[6] = Int32GetDatum(((PageHeader) page)->pd_upper - ((PageHeader) page)->pd_lower);
 	UnlockReleaseBuffer(buffer);
 
-	values[0] = CStringGetTextDatum(page_type_name(tail.type));
-	values[1] = Int32GetDatum(tail.table);
-	nulls[1] = tail.type == CAS_PAGE_META || tail.type == CAS_PAGE_FREE;
-	values[2] = Int32GetDatum(tail.lo);
-	values[3] = Int32GetDatum(tail.hi);
+	values[0] = CStringGetTextDatum(page_type_name(head.type));
+	values[1] = Int32GetDatum(head.table);
+	nulls[1] = head.type == CAS_PAGE_META || head.type == CAS_PAGE_FREE;
+	values[2] = Int32GetDatum((int32) (head.lo >> 16));
+	values[3] = Int32GetDatum((int32) (head.hi >> 16));
 	nulls[2] = nulls[3] = nulls[1];
-	values[4] = Int64GetDatum(tail.right);
-	nulls[4] = tail.type != CAS_PAGE_BUCKET || tail.right == InvalidBlockNumber;
+	values[4] = Int64GetDatum(head.right);
+	nulls[4] = head.type != CAS_PAGE_BUCKET || head.right == InvalidBlockNumber;
 	nulls[5] = !entries;
-	values[7] = Int64GetDatum(tail.next);
-	nulls[7] = !entries || tail.next == InvalidBlockNumber;
+	values[7] = Int64GetDatum(head.next);
+	nulls[7] = !entries || head.next == InvalidBlockNumber;
 	relation_close(index, AccessShareLock);
 	table_close(heap, AccessShareLock);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(tupdesc, values, nulls)));

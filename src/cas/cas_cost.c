@@ -43,8 +43,8 @@ PG_FUNCTION_INFO_V1(nbmf_near_join_selectivity);
 /*
  * Share of uniform fingerprints within a distance of one.
  */
-static double
-uniform_share(int distance)
+double
+nbmf_cas_uniform_share(int distance)
 {
 	double term = ldexp(1, -64);
 	double sum = term;
@@ -62,7 +62,7 @@ share_within(int distance, double rows)
 {
 	double neighbours = EXPECTED_NEIGHBOURS / Max(rows, EXPECTED_NEIGHBOURS);
 
-	return Min(uniform_share(distance) + neighbours, 1.0);
+	return Min(nbmf_cas_uniform_share(distance) + neighbours, 1.0);
 }
 
 static double

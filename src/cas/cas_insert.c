@@ -11,7 +11,6 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
-#include "port/pg_bswap.h"
 #include "utils/memutils.h"
 
 #include "cas/cas.h"
@@ -20,7 +19,7 @@
 /* An entry of a page that is split */
 typedef struct Entry
 {
-	uint16 value;
+	uint32 place;
 	uint16 at;
 } Entry;
 
@@ -30,28 +29,34 @@ compare_entries(const void *a, const void *b)
 	const Entry *x = a;
 	const Entry *y = b;
 
-	return x->value != y->value ? (int) x->value - (int) y->value : (int) x->at - (int) y->at;
+	if (x->place != y->place)
+		return x->place < y->place ? -1 : 1;
+	return (int) x->at - (int) y->at;
 }
 
 /*
- * Where to split a bucket: values from this on go to the new one.
+ * Where to split a bucket: places from this one on go to the new one.  Values stay
+ * together, as long as there are several.
  */
-static uint16
-split_point(const Entry *entries, int n, const CasTail *tail)
+static uint32
+split_point(const Entry *entries, int n, const CasHead *head, bool inside)
 {
-	uint16 middle = n > 0 ? entries[n / 2].value : (uint16) ((tail->lo + tail->hi) / 2);
+	uint32 step = inside ? 1 : nbmf_cas_first_place(1);
+	uint32 middle = n > 0 ? entries[n / 2].place : head->lo + (head->hi - head->lo) / 2;
 	int below = 0;
 	int above = 0;
 
+	middle = Min(Max(middle, head->lo), head->hi);
+	middle -= middle % step;
 	for (int i = 0; i < n; i++)
 	{
-		below += entries[i].value < middle;
-		above += entries[i].value > middle;
+		below += entries[i].place < middle;
+		above += entries[i].place - middle >= step && entries[i].place >= middle;
 	}
 
-	/* the middle value goes to the side that has less, if both sides stay */
-	if (middle == tail->lo || (below < above && middle < tail->hi))
-		return middle + 1;
+	/* the middle goes to the side that has less, if both sides stay */
+	if (middle <= head->lo || (below < above && head->hi - middle >= step))
+		return middle + step;
 	return middle;
 }
 
@@ -66,9 +71,9 @@ copy_entries(Page page, Page from, const Entry *entries, int n, Size size)
 		CasPageKeys(page)[i] = CasPageKeys(from)[entries[i].at];
 		memcpy(nbmf_cas_payload(page, i, size), nbmf_cas_payload(from, entries[i].at, size), size);
 	}
-	header->pd_lower = MAXALIGN(SizeOfPageHeaderData) + n * sizeof(uint64);
+	header->pd_lower = CAS_CONTENTS + n * sizeof(uint64);
 	header->pd_upper = header->pd_special - n * size;
-	CasPageTail(page)->sorted = (uint16) n;
+	CasPageHead(page)->sorted = (uint16) n;
 }
 
 /*
@@ -84,12 +89,14 @@ split_bucket(Relation index, Buffer buffer, int table, int scalars, bool buildin
 	Entry entries[BLCKSZ / sizeof(uint64)];
 	PGAlignedBlock old;
 	CasChange change;
-	CasTail *tail;
-	CasTail *new_tail;
+	CasHead *head;
+	CasHead *new_head;
 	Page page;
 	Page new_page;
-	uint16 point;
-	uint16 hi;
+	uint32 point;
+	uint32 hi;
+	bool inside;
+	int depth;
 	int n;
 	int kept = 0;
 
@@ -97,43 +104,56 @@ split_bucket(Relation index, Buffer buffer, int table, int scalars, bool buildin
 	page = nbmf_cas_change_page(&change, buffer, false);
 	new_page = nbmf_cas_change_page(&change, new_buffer, true);
 	memcpy(old.data, page, BLCKSZ);
-	tail = CasPageTail(page);
+	head = CasPageHead(page);
 	n = nbmf_cas_count(page);
 	for (int i = 0; i < n; i++)
 	{
-		entries[i].value = nbmf_cas_route(table, CasPageKeys(page)[i]);
+		uint32 digest = table == CAS_TABLE_DIGEST
+							? nbmf_cas_payload_digest(nbmf_cas_payload(page, i, size))
+							: 0;
+
+		entries[i].place = nbmf_cas_place(table, CasPageKeys(page)[i], digest);
 		entries[i].at = (uint16) i;
 	}
 	qsort(entries, n, sizeof(Entry), compare_entries);
-	point = split_point(entries, n, tail);
-	while (kept < n && entries[kept].value < point)
+	inside = head->lo >> 16 == head->hi >> 16;
+	point = split_point(entries, n, head, inside);
+	while (kept < n && entries[kept].place < point)
 		kept++;
-	hi = tail->hi;
+	hi = head->hi;
 
 	nbmf_cas_page_init(new_page, CAS_PAGE_BUCKET, table);
-	new_tail = CasPageTail(new_page);
-	new_tail->lo = point;
-	new_tail->hi = hi;
-	new_tail->right = tail->right;
-	tail->hi = point - 1;
-	tail->right = block;
+	new_head = CasPageHead(new_page);
+	new_head->lo = point;
+	new_head->hi = hi;
+	new_head->right = head->right;
+	head->hi = point - 1;
+	head->right = block;
+	if (inside)
+		head->depth++;
+	new_head->depth = head->depth;
+	depth = head->depth;
 	copy_entries(page, old.data, entries, kept, size);
 	copy_entries(new_page, old.data, entries + kept, n - kept, size);
 	nbmf_cas_change_finish(&change);
 
 	UnlockReleaseBuffer(buffer);
-	nbmf_cas_directory_add(index, table, point, hi, block, building);
+	nbmf_cas_directory_add(index, table, point, hi, block, depth, building);
 	UnlockReleaseBuffer(new_buffer);
+	/* about as many pages */
+	if (((uint32) 1 << Min(depth, 20)) >= CAS_HEAVY_PAGES)
+		nbmf_cas_directory_heavy(index, table, (uint16) (point >> 16), (uint32) 1 << Min(depth, 20),
+								 true, building);
 }
 
 static int
-add_rows(Page page, int table, CasRow *const *rows, int n, int scalars, uint16 hi)
+add_rows(Page page, int table, CasRow *const *rows, int n, int scalars, uint32 lo, uint32 hi)
 {
 	Size size = nbmf_cas_payload_size(table, scalars);
 	int added = 0;
 
-	while (added < n && nbmf_cas_route(table, nbmf_cas_row_key(rows[added], table)) <= hi &&
-		   nbmf_cas_has_room(page, size))
+	while (added < n && nbmf_cas_row_place(table, rows[added]) >= lo &&
+		   nbmf_cas_row_place(table, rows[added]) <= hi && nbmf_cas_has_room(page, size))
 		nbmf_cas_page_add(page, table, rows[added++], scalars);
 	return added;
 }
@@ -143,38 +163,40 @@ add_rows(Page page, int table, CasRow *const *rows, int n, int scalars, uint16 h
  * of this chain; otherwise the chain's first page.  InvalidBuffer: no chain.
  */
 static Buffer
-lock_hint(Relation index, BlockNumber block, int table, const CasTail *tail)
+lock_hint(Relation index, BlockNumber block, int table, const CasHead *head)
 {
 	/* locking a page twice would wait for ever */
-	if (tail->hint == block || tail->next == block)
+	if (head->hint == block || head->next == block)
 		nbmf_cas_corrupted(index, block, "The bucket is linked to itself.");
-	if (tail->hint != InvalidBlockNumber)
+	if (head->hint != InvalidBlockNumber)
 	{
-		Buffer buffer = nbmf_cas_read(index, tail->hint, BUFFER_LOCK_EXCLUSIVE, NULL);
-		const CasTail *hinted = CasPageTail(BufferGetPage(buffer));
+		Buffer buffer = nbmf_cas_read(index, head->hint, BUFFER_LOCK_EXCLUSIVE, NULL);
+		const CasHead *hinted = CasPageHead(BufferGetPage(buffer));
 
 		if (hinted->type == CAS_PAGE_OVERFLOW && hinted->table == table && hinted->right == block)
 			return buffer;
 		UnlockReleaseBuffer(buffer);
 	}
-	if (tail->next == InvalidBlockNumber)
+	if (head->next == InvalidBlockNumber)
 		return InvalidBuffer;
-	return nbmf_cas_read_typed(index, tail->next, BUFFER_LOCK_EXCLUSIVE, CAS_PAGE_OVERFLOW, table);
+	return nbmf_cas_read_typed(index, head->next, BUFFER_LOCK_EXCLUSIVE, CAS_PAGE_OVERFLOW, table);
 }
 
 /*
- * Insert into the chain of a full bucket of one value, which is locked and is
- * released.  Returns how many rows went in.
+ * Insert into the chain of a full bucket of one place, which is locked and is
+ * released.  Returns how many rows went in; none if there was an interrupt to be
+ * served, which is done once.
  */
 static int
 insert_into_chain(Relation index, Buffer buffer, int table, CasRow *const *rows, int n, int scalars,
-				  bool building)
+				  bool building, bool *interrupted)
 {
 	Size size = nbmf_cas_payload_size(table, scalars);
 	BlockNumber block = BufferGetBlockNumber(buffer);
-	CasTail *tail = CasPageTail(BufferGetPage(buffer));
-	uint16 value = tail->lo;
-	Buffer last = lock_hint(index, block, table, tail);
+	CasHead *head = CasPageHead(BufferGetPage(buffer));
+	uint32 lo = head->lo;
+	uint32 hi = head->hi;
+	Buffer last = lock_hint(index, block, table, head);
 	Buffer new_buffer = InvalidBuffer;
 	CasChange change;
 	Page page;
@@ -184,7 +206,7 @@ insert_into_chain(Relation index, Buffer buffer, int table, CasRow *const *rows,
 
 	while (last != InvalidBuffer && !nbmf_cas_has_room(BufferGetPage(last), size))
 	{
-		BlockNumber next = CasPageTail(BufferGetPage(last))->next;
+		BlockNumber next = CasPageHead(BufferGetPage(last))->next;
 		Buffer next_buffer;
 
 		if (next == InvalidBlockNumber)
@@ -196,9 +218,17 @@ insert_into_chain(Relation index, Buffer buffer, int table, CasRow *const *rows,
 			nbmf_cas_read_typed(index, next, BUFFER_LOCK_EXCLUSIVE, CAS_PAGE_OVERFLOW, table);
 		UnlockReleaseBuffer(last);
 		last = next_buffer;
+		if (unlikely(InterruptPending) && !*interrupted)
+		{
+			UnlockReleaseBuffer(last);
+			UnlockReleaseBuffer(buffer);
+			*interrupted = true;
+			CHECK_FOR_INTERRUPTS();
+			return 0;
+		}
 	}
 
-	if (last != InvalidBuffer && !building && tail->hint == BufferGetBlockNumber(last) &&
+	if (last != InvalidBuffer && !building && head->hint == BufferGetBlockNumber(last) &&
 		nbmf_cas_has_room(BufferGetPage(last), size))
 	{
 		nbmf_cas_add(index, &last, 1, rows[0], scalars);
@@ -211,28 +241,29 @@ insert_into_chain(Relation index, Buffer buffer, int table, CasRow *const *rows,
 		BlockNumber hint = BufferGetBlockNumber(last);
 
 		nbmf_cas_change_begin(&change, index, building);
-		if (tail->hint != hint)
-			CasPageTail(nbmf_cas_change_page(&change, buffer, false))->hint = hint;
+		if (head->hint != hint)
+			CasPageHead(nbmf_cas_change_page(&change, buffer, false))->hint = hint;
 		page = nbmf_cas_change_page(&change, last, false);
-		added = add_rows(page, table, rows, n, scalars, value);
+		added = add_rows(page, table, rows, n, scalars, lo, hi);
 	}
 	else
 	{
 		/* at the end of the chain, still locked, so nobody else appends here */
 		new_buffer = nbmf_cas_new_buffer(index);
 		nbmf_cas_change_begin(&change, index, building);
-		tail = CasPageTail(nbmf_cas_change_page(&change, buffer, false));
-		tail->hint = BufferGetBlockNumber(new_buffer);
-		chain = ++tail->chain;
+		head = CasPageHead(nbmf_cas_change_page(&change, buffer, false));
+		head->hint = BufferGetBlockNumber(new_buffer);
+		chain = ++head->chain;
 		if (last == InvalidBuffer)
-			tail->next = tail->hint;
+			head->next = head->hint;
 		else
-			CasPageTail(nbmf_cas_change_page(&change, last, false))->next = tail->hint;
+			CasPageHead(nbmf_cas_change_page(&change, last, false))->next = head->hint;
 		page = nbmf_cas_change_page(&change, new_buffer, true);
 		nbmf_cas_page_init(page, CAS_PAGE_OVERFLOW, table);
-		CasPageTail(page)->lo = CasPageTail(page)->hi = value;
-		CasPageTail(page)->right = block;
-		added = add_rows(page, table, rows, n, scalars, value);
+		CasPageHead(page)->lo = lo;
+		CasPageHead(page)->hi = hi;
+		CasPageHead(page)->right = block;
+		added = add_rows(page, table, rows, n, scalars, lo, hi);
 	}
 	nbmf_cas_change_finish(&change);
 	if (last != InvalidBuffer)
@@ -241,31 +272,32 @@ insert_into_chain(Relation index, Buffer buffer, int table, CasRow *const *rows,
 		UnlockReleaseBuffer(new_buffer);
 	/* at 16 pages and each doubling */
 	if (chain >= CAS_HEAVY_PAGES && (chain & (chain - 1)) == 0)
-		nbmf_cas_directory_heavy(index, table, value, chain, building);
+		nbmf_cas_directory_heavy(index, table, (uint16) (lo >> 16), chain, true, building);
 	UnlockReleaseBuffer(buffer);
 	return added;
 }
 
-/* Is a row with the same digest and scalars on the page? */
+/* Is a row with the same fingerprint, part of the digest and scalars on the page? */
 static bool
 page_has_digest(Page page, const CasRow *row, int scalars)
 {
 	Size size = nbmf_cas_payload_size(CAS_TABLE_DIGEST, scalars);
-	uint16 value = nbmf_cas_route(CAS_TABLE_DIGEST, row->digest[0]);
+	uint16 value = nbmf_cas_route(CAS_TABLE_DIGEST, row->simhash);
 	int n = nbmf_cas_count(page);
 
 	for (int i = nbmf_cas_first_of_value(page, value); i < n; i++)
 	{
 		/* behind the sorted entries with the value come those that are not sorted */
-		if (i < CasPageTail(page)->sorted &&
+		if (i < CasPageHead(page)->sorted &&
 			nbmf_cas_route(CAS_TABLE_DIGEST, CasPageKeys(page)[i]) != value)
-			i = CasPageTail(page)->sorted;
-		if (i < n && CasPageKeys(page)[i] == row->digest[0])
+			i = CasPageHead(page)->sorted;
+		if (i < n && CasPageKeys(page)[i] == row->simhash)
 		{
-			const char *payload = nbmf_cas_payload(page, i, size) + CAS_TID_SIZE;
+			const char *payload = nbmf_cas_payload(page, i, size);
 
-			if (memcmp(payload, &row->digest[1], sizeof(uint64)) == 0 &&
-				memcmp(payload + sizeof(uint64), row->scalars, scalars * sizeof(uint32)) == 0)
+			if (nbmf_cas_payload_digest(payload) == row->digest &&
+				memcmp(payload + size - scalars * sizeof(uint32), row->scalars,
+					   scalars * sizeof(uint32)) == 0)
 				return true;
 		}
 	}
@@ -273,9 +305,9 @@ page_has_digest(Page page, const CasRow *row, int scalars)
 }
 
 /*
- * Insert rows, in the order of the values that route them, into one table.
- * Returns, for one row in the table of digests, whether its bucket's first
- * page had an equal one.
+ * Insert rows, in the order of their places (or else with more effort), into one
+ * table.  Returns, for one row in the table with digests, whether its bucket's
+ * first page had an equal one.
  */
 int
 nbmf_cas_insert_rows(Relation index, int table, CasRow *const *rows, int n, bool building)
@@ -284,13 +316,14 @@ nbmf_cas_insert_rows(Relation index, int table, CasRow *const *rows, int n, bool
 	Size size = nbmf_cas_payload_size(table, scalars);
 	int done = 0;
 	int found = 0;
+	bool interrupted = false;
 
 	while (done < n)
 	{
-		uint16 value = nbmf_cas_route(table, nbmf_cas_row_key(rows[done], table));
-		Buffer buffer = nbmf_cas_lock_bucket(index, table, value, BUFFER_LOCK_EXCLUSIVE);
+		Buffer buffer = nbmf_cas_lock_bucket(index, table, nbmf_cas_row_place(table, rows[done]),
+											 BUFFER_LOCK_EXCLUSIVE);
 		Page page = BufferGetPage(buffer);
-		const CasTail *tail = CasPageTail(page);
+		const CasHead *head = CasPageHead(page);
 
 		if (table == CAS_TABLE_DIGEST && !building)
 			found = page_has_digest(page, rows[done], scalars);
@@ -306,15 +339,16 @@ nbmf_cas_insert_rows(Relation index, int table, CasRow *const *rows, int n, bool
 
 			nbmf_cas_change_begin(&change, index, building);
 			page = nbmf_cas_change_page(&change, buffer, false);
-			done += add_rows(page, table, rows + done, n - done, scalars, CasPageTail(page)->hi);
+			done += add_rows(page, table, rows + done, n - done, scalars, CasPageHead(page)->lo,
+							 CasPageHead(page)->hi);
 			nbmf_cas_change_finish(&change);
 			UnlockReleaseBuffer(buffer);
 		}
-		else if (tail->lo < tail->hi)
+		else if (nbmf_cas_can_split(head))
 			split_bucket(index, buffer, table, scalars, building);
 		else
-			done +=
-				insert_into_chain(index, buffer, table, rows + done, n - done, scalars, building);
+			done += insert_into_chain(index, buffer, table, rows + done, n - done, scalars,
+									  building, &interrupted);
 	}
 	return found;
 }
@@ -355,7 +389,6 @@ nbmf_cas_make_row(Relation index, const CasInfo *info, Datum *values, bool *isnu
 				  CasRow *row)
 {
 	const NbmfKey *key;
-	uint64 halves[2];
 	int scalar = 0;
 
 	if (isnull[info->content])
@@ -363,9 +396,7 @@ nbmf_cas_make_row(Relation index, const CasInfo *info, Datum *values, bool *isnu
 	key = DatumGetNbmfKey(FunctionCall1(index_getprocinfo(index, info->content + 1, CAS_PROC_KEY),
 										values[info->content]));
 	row->simhash = key->simhash;
-	memcpy(halves, key->digest, sizeof(halves));
-	row->digest[0] = pg_ntoh64(halves[0]);
-	row->digest[1] = pg_ntoh64(halves[1]);
+	row->digest = nbmf_cas_key_digest(key);
 	row->tid = *tid;
 	for (int i = 0; i <= info->scalars; i++)
 	{
@@ -393,12 +424,15 @@ insert_together(Relation index, const CasRow *row, int scalars, bool *found)
 	bool room = true;
 	int n = 0;
 
+	for (int table = 0; table < CAS_TABLES; table++)
+		(void) nbmf_cas_prefetch(index, table, nbmf_cas_route(table, row->simhash),
+								 table != CAS_TABLE_DIGEST);
 	while (n < CAS_TABLES && room)
 	{
 		Page page;
 
-		buffers[n] = nbmf_cas_lock_bucket(index, n, nbmf_cas_route(n, nbmf_cas_row_key(row, n)),
-										  BUFFER_LOCK_EXCLUSIVE);
+		buffers[n] =
+			nbmf_cas_lock_bucket(index, n, nbmf_cas_row_place(n, row), BUFFER_LOCK_EXCLUSIVE);
 		page = BufferGetPage(buffers[n]);
 		room = nbmf_cas_has_room(page, nbmf_cas_payload_size(n, scalars));
 		if (n == CAS_TABLE_DIGEST)
@@ -440,7 +474,7 @@ nbmf_cas_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Re
 		if (!insert_together(index, row, info.scalars, &found))
 		{
 			for (int table = 0; table < CAS_TABLES; table++)
-				found = nbmf_cas_insert_rows(index, table, &row, 1, false);
+				found |= nbmf_cas_insert_rows(index, table, &row, 1, false);
 		}
 		if (!index->rd_index->indisexclusion)
 			nbmf_cas_stats_lookup(RelationGetRelid(index), found ? NBMF_CAS_EXACT : NBMF_CAS_MISS,

@@ -295,19 +295,25 @@ nbmf_key_ball(PG_FUNCTION_ARGS)
 }
 
 /*
- * Equality and hash of keys: the digest is the content's
+ * Equality and hash of keys.  Equal contents have equal fingerprints; of keys that
+ * are made otherwise the fingerprint counts, too, because the index finds by it.
  */
+static bool
+keys_equal(const NbmfKey *a, const NbmfKey *b)
+{
+	return a->simhash == b->simhash && memcmp(a->digest, b->digest, sizeof(a->digest)) == 0;
+}
 
 Datum
 nbmf_key_eq(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_BOOL(memcmp(PG_GETARG_NBMF_KEY(0)->digest, PG_GETARG_NBMF_KEY(1)->digest, 16) == 0);
+	PG_RETURN_BOOL(keys_equal(PG_GETARG_NBMF_KEY(0), PG_GETARG_NBMF_KEY(1)));
 }
 
 Datum
 nbmf_key_ne(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_BOOL(memcmp(PG_GETARG_NBMF_KEY(0)->digest, PG_GETARG_NBMF_KEY(1)->digest, 16) != 0);
+	PG_RETURN_BOOL(!keys_equal(PG_GETARG_NBMF_KEY(0), PG_GETARG_NBMF_KEY(1)));
 }
 
 Datum

@@ -49,9 +49,9 @@ nbmf_cas_info(Relation index)
 	buffer = ReadBuffer(index, CAS_META_BLOCK);
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	page = BufferGetPage(buffer);
-	memcpy(&meta, PageGetContents(page), sizeof(meta));
-	if (PageIsNew(page) || PageGetSpecialSize(page) != sizeof(CasTail) ||
-		CasPageTail(page)->type != CAS_PAGE_META || CasPageTail(page)->id != CAS_PAGE_ID ||
+	memcpy(&meta, ((char *) page + CAS_CONTENTS), sizeof(meta));
+	if (PageIsNew(page) || PageGetSpecialSize(page) != 0 ||
+		CasPageHead(page)->type != CAS_PAGE_META || CasPageHead(page)->id != CAS_PAGE_ID ||
 		meta.magic != CAS_MAGIC)
 		nbmf_cas_corrupted(index, CAS_META_BLOCK, "It is not the metapage of an nbmf_cas index.");
 	UnlockReleaseBuffer(buffer);
@@ -83,20 +83,20 @@ nbmf_cas_check_page(Relation index, Buffer buffer)
 	Page page = BufferGetPage(buffer);
 	PageHeader header = (PageHeader) page;
 	BlockNumber block = BufferGetBlockNumber(buffer);
-	const CasTail *tail;
+	const CasHead *head;
 	Size content = 0;
 
 	if (PageIsNew(page))
 		nbmf_cas_corrupted(index, block, "The page is empty.");
-	if (header->pd_special != CAS_SPECIAL_OFFSET || PageGetPageSize(page) != BLCKSZ ||
-		header->pd_lower < MAXALIGN(SizeOfPageHeaderData) || header->pd_lower > header->pd_upper ||
+	if (header->pd_special != BLCKSZ || PageGetPageSize(page) != BLCKSZ ||
+		header->pd_lower < CAS_CONTENTS || header->pd_lower > header->pd_upper ||
 		header->pd_upper > header->pd_special)
 		nbmf_cas_corrupted(index, block, "The page header is not one of this index.");
-	tail = CasPageTail(page);
-	if (tail->id != CAS_PAGE_ID || tail->table >= CAS_TABLES || tail->lo > tail->hi)
-		nbmf_cas_corrupted(index, block, "The end of the page is not one of this index.");
+	head = CasPageHead(page);
+	if (head->id != CAS_PAGE_ID || head->table >= CAS_TABLES || head->lo > head->hi)
+		nbmf_cas_corrupted(index, block, "The head of the page is not one of this index.");
 
-	switch (tail->type)
+	switch (head->type)
 	{
 		case CAS_PAGE_META:
 			content = sizeof(CasMeta);
@@ -112,9 +112,9 @@ nbmf_cas_check_page(Relation index, Buffer buffer)
 			content = nbmf_cas_count(page) * sizeof(uint64);
 			if (header->pd_special - header->pd_upper !=
 				nbmf_cas_count(page) *
-					nbmf_cas_payload_size(tail->table, nbmf_cas_info(index)->scalars))
+					nbmf_cas_payload_size(head->table, nbmf_cas_info(index)->scalars))
 				nbmf_cas_corrupted(index, block, "Keys and payloads are not equally many.");
-			if (tail->sorted > nbmf_cas_count(page))
+			if (head->sorted > nbmf_cas_count(page))
 				nbmf_cas_corrupted(index, block, "More entries are sorted than there are.");
 			break;
 		case CAS_PAGE_FREE:
@@ -122,10 +122,10 @@ nbmf_cas_check_page(Relation index, Buffer buffer)
 		default:
 			nbmf_cas_corrupted(index, block, "The page is of no known type.");
 	}
-	if (header->pd_lower != MAXALIGN(SizeOfPageHeaderData) + content)
+	if (header->pd_lower != CAS_CONTENTS + content)
 		nbmf_cas_corrupted(index, block, "The page has the wrong length.");
-	if (tail->type == CAS_PAGE_ROOT && CasPageRoot(page)->heavies > CAS_HEAVY)
-		nbmf_cas_corrupted(index, block, "The root page counts too many long chains.");
+	if (head->type == CAS_PAGE_ROOT && CasPageRoot(page)->heavies > CAS_HEAVY)
+		nbmf_cas_corrupted(index, block, "The root page counts too many values with many pages.");
 }
 
 /*
@@ -157,11 +157,31 @@ Buffer
 nbmf_cas_read_typed(Relation index, BlockNumber block, int lock, CasPageType type, int table)
 {
 	Buffer buffer = nbmf_cas_read(index, block, lock, NULL);
-	const CasTail *tail = CasPageTail(BufferGetPage(buffer));
+	const CasHead *head = CasPageHead(BufferGetPage(buffer));
 
-	if (tail->type != type || tail->table != table)
+	if (head->type != type || head->table != table)
 		nbmf_cas_corrupted(index, block, "The page is not of the type that is expected here.");
 	return buffer;
+}
+
+/*
+ * Serve an interrupt in the middle of a chain, of which a page is locked for
+ * reading: while any page is locked, none is served.  False, and the page is
+ * released, if the page may have changed meanwhile (VACUUM may have freed it);
+ * the caller then begins the chain again.
+ */
+bool
+nbmf_cas_pause(Relation index, Buffer buffer)
+{
+	XLogRecPtr lsn = PageGetLSN(BufferGetPage(buffer));
+
+	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+	CHECK_FOR_INTERRUPTS();
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	if (RelationNeedsWAL(index) && PageGetLSN(BufferGetPage(buffer)) == lsn)
+		return true;
+	UnlockReleaseBuffer(buffer);
+	return false;
 }
 
 /*
@@ -174,31 +194,31 @@ nbmf_cas_read_typed(Relation index, BlockNumber block, int lock, CasPageType typ
 int
 nbmf_cas_first_of_value(Page page, uint16 value)
 {
-	const CasTail *tail = CasPageTail(page);
+	const CasHead *head = CasPageHead(page);
 	const uint64 *keys = CasPageKeys(page);
-	int low = nbmf_cas_guess(value, tail->lo, tail->hi, tail->sorted);
+	int low = nbmf_cas_guess(value, head->lo >> 16, head->hi >> 16, head->sorted);
 	int high = low;
 	int step = 8;
 
 	/* all before low are less, none from high on is */
-	while (low > 0 && nbmf_cas_route(tail->table, keys[low - 1]) >= value)
+	while (low > 0 && nbmf_cas_route(head->table, keys[low - 1]) >= value)
 	{
 		high = low - 1;
 		low = Max(low - step, 0);
 		step *= 2;
 	}
 	step = 8;
-	while (high < tail->sorted && nbmf_cas_route(tail->table, keys[high]) < value)
+	while (high < head->sorted && nbmf_cas_route(head->table, keys[high]) < value)
 	{
 		low = high + 1;
-		high = Min(high + step, tail->sorted);
+		high = Min(high + step, head->sorted);
 		step *= 2;
 	}
 	while (low < high)
 	{
 		int middle = (low + high) / 2;
 
-		if (nbmf_cas_route(tail->table, keys[middle]) < value)
+		if (nbmf_cas_route(head->table, keys[middle]) < value)
 			low = middle + 1;
 		else
 			high = middle;
@@ -209,15 +229,16 @@ nbmf_cas_first_of_value(Page page, uint16 value)
 void
 nbmf_cas_page_init(Page page, CasPageType type, int table)
 {
-	CasTail *tail;
+	CasHead *head;
 
-	PageInit(page, BLCKSZ, sizeof(CasTail));
-	tail = CasPageTail(page);
-	memset(tail, 0, sizeof(CasTail));
-	tail->type = type;
-	tail->table = table;
-	tail->id = CAS_PAGE_ID;
-	tail->right = tail->next = tail->hint = InvalidBlockNumber;
+	PageInit(page, BLCKSZ, 0);
+	((PageHeader) page)->pd_lower = CAS_CONTENTS;
+	head = CasPageHead(page);
+	memset(head, 0, sizeof(CasHead));
+	head->type = type;
+	head->table = table;
+	head->id = CAS_PAGE_ID;
+	head->right = head->next = head->hint = InvalidBlockNumber;
 }
 
 /*
@@ -231,13 +252,13 @@ nbmf_cas_page_add(Page page, int table, const CasRow *row, int scalars)
 	int n = nbmf_cas_count(page);
 	char *payload = nbmf_cas_payload(page, n, size);
 
-	CasPageKeys(page)[n] = nbmf_cas_row_key(row, table);
+	CasPageKeys(page)[n] = row->simhash;
 	memcpy(payload, &row->tid, CAS_TID_SIZE);
 	payload += CAS_TID_SIZE;
 	if (table == CAS_TABLE_DIGEST)
 	{
-		memcpy(payload, &row->digest[1], sizeof(uint64));
-		payload += sizeof(uint64);
+		memcpy(payload, &row->digest, sizeof(row->digest));
+		payload += sizeof(row->digest);
 	}
 	memcpy(payload, row->scalars, scalars * sizeof(uint32));
 	header->pd_lower += sizeof(uint64);
@@ -258,7 +279,7 @@ nbmf_cas_init_block(Relation index, Page page, BlockNumber block, int scalars, i
 			.magic = CAS_MAGIC, .version = CAS_VERSION, .scalars = scalars, .content = content + 1};
 
 		nbmf_cas_page_init(page, CAS_PAGE_META, 0);
-		memcpy(PageGetContents(page), &meta, sizeof(meta));
+		memcpy(((char *) page + CAS_CONTENTS), &meta, sizeof(meta));
 		header->pd_lower += sizeof(meta);
 	}
 	else if (block < CAS_FIRST_BLOCK(0))
@@ -267,7 +288,7 @@ nbmf_cas_init_block(Relation index, Page page, BlockNumber block, int scalars, i
 		CasRoot *root;
 
 		nbmf_cas_page_init(page, CAS_PAGE_ROOT, table);
-		CasPageTail(page)->hi = CAS_VALUES - 1;
+		CasPageHead(page)->hi = CAS_PLACES - 1;
 		root = CasPageRoot(page);
 		memset(root, 0, sizeof(CasRoot));
 		root->buckets = 1;
@@ -280,7 +301,7 @@ nbmf_cas_init_block(Relation index, Page page, BlockNumber block, int scalars, i
 	else
 	{
 		nbmf_cas_page_init(page, CAS_PAGE_BUCKET, (int) (block - CAS_FIRST_BLOCK(0)));
-		CasPageTail(page)->hi = CAS_VALUES - 1;
+		CasPageHead(page)->hi = CAS_PLACES - 1;
 	}
 }
 
@@ -314,7 +335,7 @@ nbmf_cas_new_buffer(Relation index)
 			if (PageIsNew(page))
 				return buffer;
 			nbmf_cas_check_page(index, buffer);
-			if (CasPageTail(page)->type == CAS_PAGE_FREE)
+			if (CasPageHead(page)->type == CAS_PAGE_FREE)
 				return buffer;
 			LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
 		}
@@ -413,7 +434,7 @@ nbmf_cas_add(Relation index, const Buffer *buffers, int n, const CasRow *row, in
 	for (int i = 0; i < n; i++)
 	{
 		Page page = BufferGetPage(buffers[i]);
-		int table = CasPageTail(page)->table;
+		int table = CasPageHead(page)->table;
 		Size size = nbmf_cas_payload_size(table, scalars);
 		int at = nbmf_cas_count(page);
 		char *end = deltas[i];
@@ -424,8 +445,7 @@ nbmf_cas_add(Relation index, const Buffer *buffers, int n, const CasRow *row, in
 			continue;
 		end =
 			put_fragment(end, page, offsetof(PageHeaderData, pd_lower), 2 * sizeof(LocationIndex));
-		end = put_fragment(end, page, MAXALIGN(SizeOfPageHeaderData) + at * sizeof(uint64),
-						   sizeof(uint64));
+		end = put_fragment(end, page, CAS_CONTENTS + at * sizeof(uint64), sizeof(uint64));
 		end = put_fragment(end, page, nbmf_cas_payload(page, at, size) - (char *) page, size);
 		XLogRegisterBuffer((uint8) i, buffers[i], REGBUF_STANDARD);
 		XLogRegisterBufData((uint8) i, deltas[i], (int) (end - deltas[i]));

@@ -3,11 +3,11 @@
  *		Index scans: from scan keys to a query, and from hits to tuples.
  *
  * The first call finds all hits, which are then returned in the order of the
- * heap; nothing stays locked or pinned between calls.  An entry describes its
- * heap tuple exactly, and a TID that VACUUM has given to another tuple
- * meanwhile is invisible to an MVCC snapshot, so only other snapshots (those of
- * constraints) need a recheck.  So do scalar columns, of which the index holds
- * a hash.
+ * heap; nothing stays locked or pinned between calls.  An entry has the whole
+ * fingerprint of its heap tuple, and a TID that VACUUM has given to another tuple
+ * meanwhile is invisible to an MVCC snapshot, so for what is near only other
+ * snapshots (those of constraints) need a recheck.  So do equality, of which the
+ * index has 96 bits, and scalar columns, of which it holds a hash.
  *
  * An ordered scan goes up a ladder of distances, and takes all that is left,
  * nearest first, when the last rung has been used up.
@@ -19,7 +19,6 @@
 #include "catalog/index.h"
 #include "miscadmin.h"
 #include "pgstat.h"
-#include "port/pg_bswap.h"
 #include "storage/bufmgr.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -52,7 +51,7 @@ typedef struct CasScan
 	NbmfBall order; /* simhash to order by */
 	CasQuery query;
 	bool has_digest; /* of what near ones are looked for */
-	uint64 digest[2];
+	uint32 digest;
 	int rung;     /* next rung */
 	int finished; /* all hits up to this distance have been found */
 	int farthest; /* no hit can be farther away */
@@ -149,15 +148,6 @@ add_ball(CasQuery *query, uint64 simhash, int distance)
 	}
 }
 
-/* A digest as the index keeps it */
-static void
-read_digest(const NbmfKey *key, uint64 digest[2])
-{
-	memcpy(digest, key->digest, sizeof(key->digest));
-	digest[0] = pg_ntoh64(digest[0]);
-	digest[1] = pg_ntoh64(digest[1]);
-}
-
 static const NbmfKey *
 key_of_argument(Relation index, int column, Datum argument)
 {
@@ -217,20 +207,22 @@ make_query(IndexScanDesc scan, bool bitmap)
 		if (key->sk_strategy == CAS_STRATEGY_EQUAL)
 		{
 			const NbmfKey *wanted = key_of_argument(index, column, key->sk_argument);
-			uint64 halves[2];
+			uint32 digest = nbmf_cas_key_digest(wanted);
 
-			read_digest(wanted, halves);
-			if (query->exact && memcmp(query->digest, halves, sizeof(halves)) != 0)
+			if (query->exact && (query->simhash != wanted->simhash || query->digest != digest))
 				state->nothing = true;
 			query->exact = true;
-			memcpy(query->digest, halves, sizeof(halves));
+			query->simhash = wanted->simhash;
+			query->digest = digest;
+			/* the index has a part of the digest only */
+			state->recheck = true;
 		}
 		else if (key->sk_strategy == CAS_STRATEGY_NEAR)
 		{
 			const NbmfKey *wanted = key_of_argument(index, column, key->sk_argument);
 
 			add_ball(query, wanted->simhash, NBMF_CAS_NEAR_DISTANCE);
-			read_digest(wanted, state->digest);
+			state->digest = nbmf_cas_key_digest(wanted);
 			state->has_digest = true;
 		}
 		else if (key->sk_strategy == CAS_STRATEGY_BALL)
@@ -242,10 +234,6 @@ make_query(IndexScanDesc scan, bool bitmap)
 		else
 			elog(ERROR, "unexpected strategy %d of nbmf_cas", key->sk_strategy);
 	}
-
-	/* the table of digests knows no fingerprints */
-	if (query->exact && query->balls > 0)
-		state->recheck = true;
 
 	if (scan->numberOfOrderBys > 1)
 		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -329,7 +317,8 @@ count_lookup(IndexScanDesc scan, uint64 ns)
 						  .over = -1,
 						  .filters = query->filters,
 						  .filter = query->filter,
-						  .digest = {state->digest[0], state->digest[1]}};
+						  .simhash = query->ball[0].simhash,
+						  .digest = state->digest};
 		CasHits hits;
 
 		nbmf_cas_hits_init(&hits, state->query_context);
@@ -360,12 +349,11 @@ find_ordered(Relation index, CasScan *state, int distance)
 	query.ball = balls;
 	query.balls++;
 	query.over = state->finished;
-	/* once a pass is made, it finds the nearest, as far as they are */
+	/* what costs little more is found at once */
 	query.widen = state->farthest;
 	nbmf_cas_hits_reset(&state->hits);
 	state->hits.limit = state->limit;
-	if (nbmf_cas_search(index, &query, &state->hits))
-		distance = state->farthest;
+	distance = nbmf_cas_search(index, &query, &state->hits);
 	if (state->hits.cutoff <= distance)
 	{
 		distance = state->hits.cutoff - 1;
@@ -425,7 +413,7 @@ find_hits(IndexScanDesc scan, bool bitmap)
 	}
 	if (state->finished >= state->farthest)
 		return false;
-	/* a pass may have gone beyond some rungs */
+	/* the last search may have gone beyond some rungs */
 	while (state->rung < lengthof(rungs) && rungs[state->rung] <= state->finished)
 		state->rung++;
 	old = MemoryContextSwitchTo(state->query_context);

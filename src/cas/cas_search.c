@@ -1,6 +1,7 @@
 /*
  * cas_search.c
- *		Finding all entries with a digest, or within a distance of a fingerprint.
+ *		Finding all entries with a fingerprint and a part of the digest, or within a
+ *		distance of a fingerprint.
  *
  * Fingerprints at distance d or less: with radii r_0 .. r_3 for the four
  * chunks, and sum (r_i + 1) > d, each of them is within r_i of the query in at
@@ -13,14 +14,17 @@
  * tables have and which of their chains are long; or, if that is less, one
  * pass over all buckets of a table.
  *
- * Concurrent splits: an entry's value never changes, and the bucket that is
- * responsible for a value holds all entries with it at any time.  Values are
+ * Concurrent splits: an entry's place never changes, and the bucket that is
+ * responsible for a place holds all entries with it at any time.  Places are
  * visited in ascending order, each once, with all others that the bucket was
  * responsible for when it was read.
  */
 #include "postgres.h"
 
 #include <math.h>
+#if defined(__x86_64__) && defined(__GNUC__)
+#include <immintrin.h>
+#endif
 
 #include "access/htup_details.h"
 #include "miscadmin.h"
@@ -33,15 +37,28 @@
 #define MAX_RADIUS 4
 
 /* A page that a pass reads, in units of a page that is looked up */
-#define PASS_COST 0.7
+#define PASS_COST 1.0
 
-/* A rung of an ordered scan is worth so much of a pass, which may follow it */
-#define RUNG_PART  0.1
+/* A rung of an ordered scan is worth so much of what may follow it */
+#define RUNG_PART 0.1
 
-#define CHUNK_BITS 16
+/*
+ * What may follow it goes as far as so many hits are to be expected, if
+ * fingerprints are random; about so many entries are in a bucket.
+ */
+#define EXPECTED_HITS  24
+#define BUCKET_ENTRIES 400.0
+
+#define CHUNK_BITS     16
+
+/* Keys of a line of the processor's cache */
+#define LINE_KEYS 8
 
 /* Values that are looked for one by one in a page; for more it is read as a whole */
-#define SORTED_VALUES 4
+#define SORTED_VALUES 8
+
+/* The table that a pass reads: one whose entries are small */
+#define PASS_TABLE (CAS_TABLES - 1)
 
 /* Values within MAX_RADIUS of a value: sum of C(16, k), k <= 4 */
 #define MAX_PROBES 2517
@@ -49,15 +66,22 @@
 /*
  * Matching: which of n fingerprints are within a distance?  The loop is
  * compiled twice, because popcount is an instruction of its own on every
- * x86 processor of the last 15 years but not in the baseline.
+ * x86 processor of the last 15 years but not in the baseline; and made for
+ * AVX2, which counts the bits of four fingerprints at once by a table of those
+ * of half a byte (Mula, Kurz and Lemire 2018).
+ *
+ * What is ahead, if not NULL, is where as many fingerprints will be looked at next:
+ * the processor fetches them meanwhile.
  */
 static pg_attribute_always_inline int
-match_loop(const uint64 *keys, int n, uint64 query, int distance, uint16 *out)
+match_loop(const uint64 *keys, int n, uint64 query, int distance, const char *ahead, uint16 *out)
 {
 	int found = 0;
 
 	for (int i = 0; i < n; i++)
 	{
+		if (ahead != NULL && i % LINE_KEYS == 0)
+			__builtin_prefetch(ahead + i * sizeof(uint64));
 		out[found] = (uint16) i;
 		found += __builtin_popcountll(keys[i] ^ query) <= distance;
 	}
@@ -65,20 +89,55 @@ match_loop(const uint64 *keys, int n, uint64 query, int distance, uint16 *out)
 }
 
 static int
-match_portable(const uint64 *keys, int n, uint64 query, int distance, uint16 *out)
+match_portable(const uint64 *keys, int n, uint64 query, int distance, const char *ahead,
+			   uint16 *out)
 {
-	return match_loop(keys, n, query, distance, out);
+	return match_loop(keys, n, query, distance, ahead, out);
 }
 
 #if defined(__x86_64__) && defined(__GNUC__)
 __attribute__((target("popcnt"))) static int
-match_popcnt(const uint64 *keys, int n, uint64 query, int distance, uint16 *out)
+match_popcnt(const uint64 *keys, int n, uint64 query, int distance, const char *ahead, uint16 *out)
 {
-	return match_loop(keys, n, query, distance, out);
+	return match_loop(keys, n, query, distance, ahead, out);
+}
+
+__attribute__((target("avx2,popcnt"))) static int
+match_avx2(const uint64 *keys, int n, uint64 query, int distance, const char *ahead, uint16 *out)
+{
+	const __m256i table = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4, 0, 1, 1,
+										   2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4);
+	const __m256i nibble = _mm256_set1_epi8(15);
+	const __m256i sought = _mm256_set1_epi64x((long long) query);
+	const __m256i limit = _mm256_set1_epi64x(distance);
+	int found = 0;
+	int i = 0;
+
+	for (; i + 4 <= n; i += 4)
+	{
+		__m256i x = _mm256_xor_si256(_mm256_loadu_si256((const __m256i *) (keys + i)), sought);
+		__m256i low = _mm256_shuffle_epi8(table, _mm256_and_si256(x, nibble));
+		__m256i high =
+			_mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi64(x, 4), nibble));
+		__m256i sum = _mm256_sad_epu8(_mm256_add_epi8(low, high), _mm256_setzero_si256());
+		unsigned inside =
+			~_mm256_movemask_pd(_mm256_castsi256_pd(_mm256_cmpgt_epi64(sum, limit))) & 15;
+
+		if (ahead != NULL && i % LINE_KEYS == 0)
+			__builtin_prefetch(ahead + i * sizeof(uint64));
+		for (; inside != 0; inside &= inside - 1)
+			out[found++] = (uint16) (i + __builtin_ctz(inside));
+	}
+	for (; i < n; i++)
+	{
+		if (__builtin_popcountll(keys[i] ^ query) <= distance)
+			out[found++] = (uint16) i;
+	}
+	return found;
 }
 #endif
 
-static int (*match)(const uint64 *, int, uint64, int, uint16 *) = NULL;
+static int (*match)(const uint64 *, int, uint64, int, const char *, uint16 *) = NULL;
 
 static void
 choose_match(void)
@@ -87,6 +146,8 @@ choose_match(void)
 #if defined(__x86_64__) && defined(__GNUC__)
 	if (__builtin_cpu_supports("popcnt"))
 		match = match_popcnt;
+	if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("popcnt"))
+		match = match_avx2;
 #endif
 }
 
@@ -244,16 +305,16 @@ pages_within(int radius, double buckets)
  * The radii with the least cost[table][radius + 1]; the cost.
  */
 static double
-choose_radii(int distance, double cost[CAS_CHUNKS][MAX_RADIUS + 2], int *radius)
+choose_radii(int distance, double cost[CAS_TABLES][MAX_RADIUS + 2], int *radius)
 {
-	double best[CAS_CHUNKS + 1][CAS_CHUNKS * (MAX_RADIUS + 1) + 1];
-	int choice[CAS_CHUNKS + 1][CAS_CHUNKS * (MAX_RADIUS + 1) + 1];
-	int most = CAS_CHUNKS * (MAX_RADIUS + 1);
+	double best[CAS_TABLES + 1][CAS_TABLES * (MAX_RADIUS + 1) + 1];
+	int choice[CAS_TABLES + 1][CAS_TABLES * (MAX_RADIUS + 1) + 1];
+	int most = CAS_TABLES * (MAX_RADIUS + 1);
 	int at = -1;
 
 	for (int sum = 0; sum <= most; sum++)
 		best[0][sum] = sum == 0 ? 0 : get_float8_infinity();
-	for (int t = 0; t < CAS_CHUNKS; t++)
+	for (int t = 0; t < CAS_TABLES; t++)
 	{
 		for (int sum = 0; sum <= most; sum++)
 		{
@@ -273,30 +334,61 @@ choose_radii(int distance, double cost[CAS_CHUNKS][MAX_RADIUS + 2], int *radius)
 	}
 	for (int sum = distance + 1; sum <= most; sum++)
 	{
-		if (at < 0 || best[CAS_CHUNKS][sum] < best[CAS_CHUNKS][at])
+		if (at < 0 || best[CAS_TABLES][sum] < best[CAS_TABLES][at])
 			at = sum;
 	}
 	if (at < 0)
 		return get_float8_infinity();
-	for (int t = CAS_CHUNKS, sum = at; t > 0; t--)
+	for (int t = CAS_TABLES, sum = at; t > 0; t--)
 	{
 		if (radius != NULL)
 			radius[t - 1] = choice[t][sum] - 1;
 		sum -= choice[t][sum];
 	}
-	return best[CAS_CHUNKS][at];
+	return best[CAS_TABLES][at];
+}
+
+/* The last plan for a distance, of tables without values that have many pages: for any query */
+typedef struct LastPlan
+{
+	bool valid;
+	uint32 buckets[CAS_TABLES];
+	CasPlan plan;
+} LastPlan;
+
+static bool
+plan_applies(const LastPlan *last, const CasRoot *const *roots)
+{
+	if (!last->valid)
+		return false;
+	for (int t = 0; t < CAS_TABLES; t++)
+	{
+		if (last->buckets[t] != roots[t]->buckets || roots[t]->heavies > 0)
+			return false;
+	}
+	return true;
 }
 
 void
 nbmf_cas_plan(int distance, uint16 const *chunks, const CasRoot *const *roots, CasPlan *plan)
 {
-	double cost[CAS_CHUNKS][MAX_RADIUS + 2];
+	static LastPlan lasts[65];
+	LastPlan *last = &lasts[distance];
+	double cost[CAS_TABLES][MAX_RADIUS + 2];
 	double pass = 0;
 
-	for (int t = 0; t < CAS_CHUNKS; t++)
+	if (plan_applies(last, roots))
+	{
+		*plan = last->plan;
+		return;
+	}
+	last->valid = true;
+	for (int t = 0; t < CAS_TABLES; t++)
 	{
 		double all = roots[t]->buckets;
 
+		last->buckets[t] = roots[t]->buckets;
+		last->valid &= roots[t]->heavies == 0;
 		for (int r = -1; r <= MAX_RADIUS; r++)
 			cost[t][r + 1] = pages_within(r, roots[t]->buckets);
 		for (uint32 i = 0; i < roots[t]->heavies; i++)
@@ -304,16 +396,19 @@ nbmf_cas_plan(int distance, uint16 const *chunks, const CasRoot *const *roots, C
 			const CasHeavy *heavy = &roots[t]->heavy[i];
 			int from = __builtin_popcount(heavy->value ^ chunks[t]);
 
-			all += heavy->pages;
+			/* the first table's are buckets, and counted */
+			if (t != CAS_TABLE_DIGEST)
+				all += heavy->pages;
 			for (int r = from; r <= MAX_RADIUS; r++)
 				cost[t][r + 1] += heavy->pages;
 		}
-		if (t == 0)
+		if (t == PASS_TABLE)
 			pass = all;
 	}
 	plan->pages = choose_radii(distance, cost, plan->radius);
 	plan->pass = pass;
 	plan->flat = pass * PASS_COST <= plan->pages;
+	last->plan = *plan;
 }
 
 /*
@@ -323,10 +418,10 @@ nbmf_cas_plan(int distance, uint16 const *chunks, const CasRoot *const *roots, C
 double
 nbmf_cas_plan_pages(int distance, double buckets)
 {
-	double cost[CAS_CHUNKS][MAX_RADIUS + 2];
+	double cost[CAS_TABLES][MAX_RADIUS + 2];
 	double pages;
 
-	for (int t = 0; t < CAS_CHUNKS; t++)
+	for (int t = 0; t < CAS_TABLES; t++)
 	{
 		for (int r = -1; r <= MAX_RADIUS; r++)
 			cost[t][r + 1] = pages_within(r, buckets);
@@ -349,6 +444,7 @@ typedef struct Search
 	Size payload_size;
 	const int *radius; /* NULL: a pass */
 	BlockNumber block; /* page that is searched */
+	const char *ahead; /* keys that come next, if that is known */
 	int distance;
 } Search;
 
@@ -412,18 +508,17 @@ search_entries(const Search *search, Page page, int first, int end)
 		{
 			const char *payload;
 
-			if (keys[i] != query->digest[0])
+			if (keys[i] != query->simhash)
 				continue;
 			payload = nbmf_cas_payload(page, i, search->payload_size);
-			if (memcmp(payload + CAS_TID_SIZE, &query->digest[1], sizeof(uint64)) == 0 &&
-				filters_admit(search, payload))
+			if (nbmf_cas_payload_digest(payload) == query->digest && filters_admit(search, payload))
 				add_hit(search, payload, 0);
 		}
 		return;
 	}
 
 	matches = match(keys + first, end - first, query->ball[0].simhash,
-					Min(search->distance, search->hits->cutoff - 1), found);
+					Min(search->distance, search->hits->cutoff - 1), search->ahead, found);
 	for (int m = 0; m < matches; m++)
 	{
 		int i = first + found[m];
@@ -453,7 +548,7 @@ search_page(Search *search, Buffer buffer, const uint16 *values, int n)
 {
 	Page page = BufferGetPage(buffer);
 	const uint64 *keys = CasPageKeys(page);
-	int sorted = CasPageTail(page)->sorted;
+	int sorted = CasPageHead(page)->sorted;
 
 	search->block = BufferGetBlockNumber(buffer);
 	if (n == 0 || n > SORTED_VALUES)
@@ -470,6 +565,9 @@ search_page(Search *search, Buffer buffer, const uint16 *values, int n)
 	search_entries(search, page, sorted, nbmf_cas_count(page));
 }
 
+/* Times that a chain is begun again because of an interrupt */
+#define RESTARTS 4
+
 /*
  * Search the chain of a bucket, whose page is locked and is released.
  */
@@ -478,10 +576,11 @@ search_chain(Search *search, Buffer buffer)
 {
 	BlockNumber block = BufferGetBlockNumber(buffer);
 	BlockNumber pages = 0;
+	int restarts = 0;
 
 	for (;;)
 	{
-		BlockNumber next = CasPageTail(BufferGetPage(buffer))->next;
+		BlockNumber next = CasPageHead(BufferGetPage(buffer))->next;
 		Buffer next_buffer;
 
 		if (next == InvalidBlockNumber)
@@ -496,23 +595,32 @@ search_chain(Search *search, Buffer buffer)
 		UnlockReleaseBuffer(buffer);
 		buffer = next_buffer;
 		search_page(search, buffer, NULL, 0);
+		if (unlikely(InterruptPending) && restarts < RESTARTS &&
+			!nbmf_cas_pause(search->index, buffer))
+		{
+			/* what is found twice counts once: see nbmf_cas_hits_sort */
+			buffer = nbmf_cas_read_typed(search->index, block, BUFFER_LOCK_SHARE, CAS_PAGE_BUCKET,
+										 search->table);
+			pages = 0;
+			restarts++;
+		}
 	}
 	UnlockReleaseBuffer(buffer);
 }
 
 /*
- * Search the bucket that is responsible for the first of n values in ascending
- * order, for those that it is responsible for; 0: for all it has.  Returns the
- * last value that it was responsible for.
+ * Search the bucket that is responsible for a place, for those of n values in
+ * ascending order, from that of the place on, that it has places of; 0: for all it
+ * has.  Returns the last place that it was responsible for.
  */
-static int
-search_bucket(Search *search, const uint16 *values, int n, uint16 first)
+static uint32
+search_bucket(Search *search, const uint16 *values, int n, uint32 place)
 {
-	Buffer buffer = nbmf_cas_lock_bucket(search->index, search->table, first, BUFFER_LOCK_SHARE);
-	int hi = CasPageTail(BufferGetPage(buffer))->hi;
+	Buffer buffer = nbmf_cas_lock_bucket(search->index, search->table, place, BUFFER_LOCK_SHARE);
+	uint32 hi = CasPageHead(BufferGetPage(buffer))->hi;
 	int here = 0;
 
-	while (here < n && values[here] <= hi)
+	while (here < n && values[here] <= hi >> 16)
 		here++;
 	search_page(search, buffer, values, here);
 	search_chain(search, buffer);
@@ -552,25 +660,55 @@ values_within(uint16 value, int radius, uint16 *values)
 	return n;
 }
 
-/* How many buckets ahead the processor fetches */
-#define AHEAD 2
+/* How many values ahead the processor fetches */
+#define AHEAD 4
+
+/* Values to be looked for in the tables that a plan says */
+typedef struct Probes
+{
+	uint16 *values[CAS_TABLES]; /* in ascending order */
+	int n[CAS_TABLES];
+	int table; /* next one to be fetched */
+	int at;
+} Probes;
+
+/* Have the processor fetch what the next value needs, whatever table it is of */
+static void
+fetch_next(Relation index, Probes *probes)
+{
+	while (probes->table < CAS_TABLES && probes->at >= probes->n[probes->table])
+	{
+		probes->table++;
+		probes->at = 0;
+	}
+	if (probes->table < CAS_TABLES)
+	{
+		nbmf_cas_prefetch(index, probes->table, probes->values[probes->table][probes->at], false);
+		probes->at++;
+	}
+}
 
 /*
- * Search the buckets of values in ascending order.
+ * Search a table for values in ascending order.
  */
 static void
-search_values(Search *search, const uint16 *values, int n)
+search_values(Search *search, Probes *probes)
 {
-	int last = -1;
+	const uint16 *values = probes->values[search->table];
+	int n = probes->n[search->table];
+	uint64 done = 0; /* all places before */
 
 	for (int i = 0; i < n; i++)
 	{
-		if (i + AHEAD < n)
-			nbmf_cas_prefetch(search->index, search->table, values[i + AHEAD], false);
-		if (values[i] <= last)
-			continue;
-		CHECK_FOR_INTERRUPTS();
-		last = search_bucket(search, values + i, n - i, values[i]);
+		fetch_next(search->index, probes);
+		/* a value may have several buckets */
+		while (done <= nbmf_cas_last_place(values[i]))
+		{
+			uint32 place = (uint32) Max(done, nbmf_cas_first_place(values[i]));
+
+			CHECK_FOR_INTERRUPTS();
+			done = (uint64) search_bucket(search, values + i, n - i, place) + 1;
+		}
 	}
 }
 
@@ -580,76 +718,124 @@ search_values(Search *search, const uint16 *values, int n)
 static void
 search_table(Search *search)
 {
-	int value = 0;
-	int width = 0;
+	uint64 place = 0;
+	uint64 width = 0;
 
-	while (value < CAS_VALUES)
+	while (place < CAS_PLACES)
 	{
-		int next;
+		uint64 next;
 
 		CHECK_FOR_INTERRUPTS();
-		/* the next but one is about there */
-		if (value + 2 * width < CAS_VALUES)
-			nbmf_cas_prefetch(search->index, search->table, (uint16) (value + 2 * width), true);
-		next = search_bucket(search, NULL, 0, (uint16) value) + 1;
-		width = next - value;
-		value = next;
+		/* the next one is about there */
+		search->ahead = NULL;
+		if (place + width < CAS_PLACES)
+			search->ahead = nbmf_cas_prefetch(search->index, search->table,
+											  (uint16) ((place + width) >> 16), true);
+		next = (uint64) search_bucket(search, NULL, 0, (uint32) place) + 1;
+		width = next - place;
+		place = next;
 	}
 }
 
 /*
- * Add the hits of a query.  Returns whether the distance was widened.
+ * The distance within which enough of so many random fingerprints are.
  */
-bool
+static int
+reach_of(double entries)
+{
+	int distance = 0;
+
+	while (distance < 64 && nbmf_cas_uniform_share(distance) * entries < EXPECTED_HITS)
+		distance++;
+	return distance;
+}
+
+/*
+ * How far to search, of a query that may be widened: a rung that is cheap before
+ * what may follow it, or that at once.
+ */
+static int
+choose_reach(const CasQuery *query, const uint16 *chunks, const CasRoot *const *roots,
+			 CasPlan *plan)
+{
+	int distance = query->ball[0].distance;
+	int far;
+	CasPlan next;
+
+	if (query->widen <= distance)
+		return distance;
+	far = Min(Max(reach_of(roots[PASS_TABLE]->buckets * BUCKET_ENTRIES), distance), query->widen);
+	nbmf_cas_plan(far, chunks, roots, &next);
+	if (plan->pages > RUNG_PART * (next.flat ? next.pass * PASS_COST : next.pages))
+	{
+		*plan = next;
+		distance = far;
+	}
+	/* a pass finds what is near, however far that is */
+	return plan->flat ? query->widen : distance;
+}
+
+/*
+ * Add the hits of a query.  Returns the distance within which all were found.
+ */
+int
 nbmf_cas_search(Relation index, const CasQuery *query, CasHits *hits)
 {
 	int scalars = nbmf_cas_info(index)->scalars;
 	Search search = {.index = index, .query = query, .hits = hits, .scalars = scalars};
-	bool widened = false;
 
 	if (match == NULL)
 		choose_match();
 
 	if (query->exact)
 	{
-		uint16 value = nbmf_cas_route(CAS_TABLE_DIGEST, query->digest[0]);
+		uint16 value = nbmf_cas_route(CAS_TABLE_DIGEST, query->simhash);
 
 		search.table = CAS_TABLE_DIGEST;
 		search.payload_size = nbmf_cas_payload_size(CAS_TABLE_DIGEST, scalars);
-		(void) search_bucket(&search, &value, 1, value);
+		(void) search_bucket(&search, &value, 1,
+							 nbmf_cas_place(CAS_TABLE_DIGEST, query->simhash, query->digest));
 	}
 	else
 	{
-		const CasRoot *roots[CAS_CHUNKS];
-		uint16 values[MAX_PROBES];
-		uint16 chunks[CAS_CHUNKS];
+		const CasRoot *roots[CAS_TABLES];
+		uint16 chunks[CAS_TABLES];
 		CasPlan plan;
 
-		for (int t = 0; t < CAS_CHUNKS; t++)
+		for (int t = 0; t < CAS_TABLES; t++)
 		{
 			roots[t] = nbmf_cas_cached_root(index, t);
 			chunks[t] = nbmf_cas_route(t, query->ball[0].simhash);
 		}
 		nbmf_cas_plan(query->ball[0].distance, chunks, roots, &plan);
-		search.payload_size = nbmf_cas_payload_size(0, scalars);
-		search.distance = query->ball[0].distance;
-		if (plan.flat || (query->widen > search.distance && plan.pages > plan.pass * RUNG_PART))
-		{
-			widened = query->widen > search.distance;
-			search.distance = Max(search.distance, query->widen);
+		search.table = PASS_TABLE;
+		search.payload_size = nbmf_cas_payload_size(PASS_TABLE, scalars);
+		search.distance = choose_reach(query, chunks, roots, &plan);
+		if (plan.flat)
 			search_table(&search);
-		}
 		else
 		{
+			uint16 values[CAS_TABLES * MAX_PROBES];
+			Probes probes = {.table = 0};
+			int n = 0;
+
 			search.radius = plan.radius;
-			for (int t = 0; t < CAS_CHUNKS; t++)
+			for (int t = 0; t < CAS_TABLES; t++)
 			{
-				if (plan.radius[t] < 0)
-					continue;
+				probes.values[t] = values + n;
+				if (plan.radius[t] >= 0)
+					probes.n[t] = values_within(chunks[t], plan.radius[t], values + n);
+				n += probes.n[t];
+			}
+			for (int i = 0; i < AHEAD; i++)
+				fetch_next(index, &probes);
+			for (int t = 0; t < CAS_TABLES; t++)
+			{
 				search.table = t;
-				search_values(&search, values, values_within(chunks[t], plan.radius[t], values));
+				search.payload_size = nbmf_cas_payload_size(t, scalars);
+				search_values(&search, &probes);
 			}
 		}
 	}
-	return widened;
+	return search.distance;
 }

@@ -26,6 +26,8 @@ typedef struct Vacuum
 	void *callback_state;
 	double kept;
 	double removed;
+	int value;    /* of the last bucket; -1: of several */
+	uint32 pages; /* that the value has */
 } Vacuum;
 
 /*
@@ -70,10 +72,10 @@ clean_page(Vacuum *vacuum, Buffer buffer)
 			memcpy(nbmf_cas_payload(page, kept, size), nbmf_cas_payload(page, i, size), size);
 		}
 		kept++;
-		sorted += i < CasPageTail(page)->sorted;
+		sorted += i < CasPageHead(page)->sorted;
 	}
-	CasPageTail(page)->sorted = (uint16) sorted;
-	header->pd_lower = MAXALIGN(SizeOfPageHeaderData) + kept * sizeof(uint64);
+	CasPageHead(page)->sorted = (uint16) sorted;
+	header->pd_lower = CAS_CONTENTS + kept * sizeof(uint64);
 	header->pd_upper = header->pd_special - kept * size;
 	nbmf_cas_change_finish(&change);
 	return kept;
@@ -87,11 +89,11 @@ static void
 free_page(Vacuum *vacuum, Buffer before, Buffer buffer, IndexBulkDeleteResult *stats)
 {
 	BlockNumber block = BufferGetBlockNumber(buffer);
-	BlockNumber next = CasPageTail(BufferGetPage(buffer))->next;
+	BlockNumber next = CasPageHead(BufferGetPage(buffer))->next;
 	CasChange change;
 
 	nbmf_cas_change_begin(&change, vacuum->index, false);
-	CasPageTail(nbmf_cas_change_page(&change, before, false))->next = next;
+	CasPageHead(nbmf_cas_change_page(&change, before, false))->next = next;
 	nbmf_cas_page_init(nbmf_cas_change_page(&change, buffer, true), CAS_PAGE_FREE, 0);
 	nbmf_cas_change_finish(&change);
 	UnlockReleaseBuffer(buffer);
@@ -99,28 +101,58 @@ free_page(Vacuum *vacuum, Buffer before, Buffer buffer, IndexBulkDeleteResult *s
 	stats->pages_newly_deleted++;
 }
 
+/* The root is told how many pages the last value had */
+static void
+note_value(const Vacuum *vacuum)
+{
+	if (vacuum->value >= 0)
+		nbmf_cas_directory_heavy(vacuum->index, vacuum->table, (uint16) vacuum->value,
+								 vacuum->pages, false, false);
+}
+
+/*
+ * Begin to count the pages of a bucket's value, or go on; of chains, overflow
+ * pages count, as for who makes them.
+ */
+static void
+count_value(Vacuum *vacuum, const CasHead *head)
+{
+	bool single = head->lo >> 16 == head->hi >> 16;
+	int value = single ? (int) (head->lo >> 16) : -1;
+
+	if (value >= 0 && value == vacuum->value)
+	{
+		vacuum->pages++;
+		return;
+	}
+	note_value(vacuum);
+	vacuum->value = value;
+	vacuum->pages = 0;
+}
+
 /*
  * Clean a bucket and its chain, and go to the next.
  */
 static BlockNumber
-clean_bucket(Vacuum *vacuum, BlockNumber block, int *lo, IndexBulkDeleteResult *stats)
+clean_bucket(Vacuum *vacuum, BlockNumber block, uint64 *lo, IndexBulkDeleteResult *stats)
 {
 	Relation index = vacuum->index;
 	Buffer buffer =
 		nbmf_cas_read_typed(index, block, BUFFER_LOCK_EXCLUSIVE, CAS_PAGE_BUCKET, vacuum->table);
 	Size size = vacuum->payload_size;
-	BlockNumber right = CasPageTail(BufferGetPage(buffer))->right;
+	BlockNumber right = CasPageHead(BufferGetPage(buffer))->right;
 	BlockNumber room = InvalidBlockNumber;
-	bool chained = CasPageTail(BufferGetPage(buffer))->next != InvalidBlockNumber;
+	bool chained = CasPageHead(BufferGetPage(buffer))->next != InvalidBlockNumber;
 	uint32 pages = 0;
 
-	if (CasPageTail(BufferGetPage(buffer))->lo != *lo)
+	if (CasPageHead(BufferGetPage(buffer))->lo != *lo)
 		nbmf_cas_corrupted(index, block, "The bucket does not begin where it should.");
-	*lo = CasPageTail(BufferGetPage(buffer))->hi + 1;
+	count_value(vacuum, CasPageHead(BufferGetPage(buffer)));
+	*lo = (uint64) CasPageHead(BufferGetPage(buffer))->hi + 1;
 	(void) clean_page(vacuum, buffer);
 	for (;;)
 	{
-		BlockNumber next = CasPageTail(BufferGetPage(buffer))->next;
+		BlockNumber next = CasPageHead(BufferGetPage(buffer))->next;
 		Buffer next_buffer;
 
 		if (next == InvalidBlockNumber)
@@ -140,28 +172,30 @@ clean_bucket(Vacuum *vacuum, BlockNumber block, int *lo, IndexBulkDeleteResult *
 			room = next;
 		UnlockReleaseBuffer(buffer);
 		buffer = next_buffer;
+		/* nobody else frees pages, so this one stays in the chain */
+		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+		nbmf_vacuum_delay_point();
+		LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
 	}
 	UnlockReleaseBuffer(buffer);
 
 	/* where inserts find room again, and how long the chain is now */
 	if (chained)
 	{
-		CasTail *tail;
+		CasHead *head;
 		CasChange change;
-		uint16 value;
 
 		buffer = nbmf_cas_read_typed(index, block, BUFFER_LOCK_EXCLUSIVE, CAS_PAGE_BUCKET,
 									 vacuum->table);
 		nbmf_cas_change_begin(&change, index, false);
-		tail = CasPageTail(nbmf_cas_change_page(&change, buffer, false));
-		value = tail->lo;
+		head = CasPageHead(nbmf_cas_change_page(&change, buffer, false));
 		/* without room, the last page is where the hint was */
 		if (room != InvalidBlockNumber)
-			tail->hint = room;
-		tail->chain = pages;
+			head->hint = room;
+		head->chain = pages;
 		nbmf_cas_change_finish(&change);
-		nbmf_cas_directory_heavy(index, vacuum->table, value, pages, false);
 		UnlockReleaseBuffer(buffer);
+		vacuum->pages += pages;
 	}
 	return right;
 }
@@ -181,8 +215,9 @@ nbmf_cas_bulk_delete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats,
 	for (vacuum.table = 0; vacuum.table < CAS_TABLES; vacuum.table++)
 	{
 		BlockNumber block = CAS_FIRST_BLOCK(vacuum.table);
-		int lo = 0;
+		uint64 lo = 0;
 
+		vacuum.value = -1;
 		vacuum.payload_size = nbmf_cas_payload_size(vacuum.table, scalars);
 		vacuum.kept = vacuum.removed = 0;
 		while (block != InvalidBlockNumber)
@@ -190,6 +225,7 @@ nbmf_cas_bulk_delete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats,
 			nbmf_vacuum_delay_point();
 			block = clean_bucket(&vacuum, block, &lo, stats);
 		}
+		note_value(&vacuum);
 	}
 
 	/* each row is in each table; the last one is what is counted */
@@ -229,14 +265,14 @@ nbmf_cas_vacuum_cleanup(IndexVacuumInfo *info, IndexBulkDeleteResult *stats)
 		page = BufferGetPage(buffer);
 		if (!PageIsNew(page))
 			nbmf_cas_check_page(index, buffer);
-		if (PageIsNew(page) || CasPageTail(page)->type == CAS_PAGE_FREE)
+		if (PageIsNew(page) || CasPageHead(page)->type == CAS_PAGE_FREE)
 		{
 			RecordFreeIndexPage(index, block);
 			unused++;
 		}
-		else if (CasPageTail(page)->table == CAS_TABLE_DIGEST &&
-				 (CasPageTail(page)->type == CAS_PAGE_BUCKET ||
-				  CasPageTail(page)->type == CAS_PAGE_OVERFLOW))
+		else if (CasPageHead(page)->table == CAS_TABLE_DIGEST &&
+				 (CasPageHead(page)->type == CAS_PAGE_BUCKET ||
+				  CasPageHead(page)->type == CAS_PAGE_OVERFLOW))
 			entries += nbmf_cas_count(page);
 		UnlockReleaseBuffer(buffer);
 	}

@@ -52,7 +52,7 @@ my $insert = <<'SQL';
 \set t random(1, 3)
 \set e random(1, 1000000)
 INSERT INTO near (key) VALUES (key_of(:c, mixed(:c) # (1::bigint << :b) # (1::bigint << :d) # (mixed(:e) & mixed(:e + 1) & mixed(:e + 2) & mixed(:e + 3)))) ON CONFLICT DO NOTHING;
-INSERT INTO same (tenant, key) VALUES (:t, key_of(:c, mixed(:e))) ON CONFLICT DO NOTHING;
+INSERT INTO same (tenant, key) VALUES (:t, key_of(:c, :c % 2)) ON CONFLICT DO NOTHING;
 INSERT INTO body (body) VALUES ('note ' || :c) ON CONFLICT ON CONSTRAINT body_once DO NOTHING;
 SQL
 my $delete = <<'SQL';

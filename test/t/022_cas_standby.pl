@@ -53,7 +53,7 @@ while ($writer->{run}->pumpable)
 	$wrong .= $standby->safe_psql(
 		'postgres', q{
 		SET enable_seqscan = off;
-		SELECT q.i, count(b.id) FROM generate_series(1, 5000, 250) AS q (i) LEFT JOIN before AS b ON b.key = key_of(q.i, 0) AND b.id <= 5000
+		SELECT q.i, count(b.id) FROM generate_series(1, 5000, 250) AS q (i) LEFT JOIN before AS b ON b.key = key_of(q.i, mixed(q.i)) AND b.id <= 5000
 		GROUP BY q.i HAVING count(b.id) <> 1;
 		SELECT q.i, count(b.id) FROM generate_series(1, 5000, 250) AS q (i) LEFT JOIN before AS b ON b.key ~= key_of(0, mixed(q.i)) AND b.id <= 5000
 		GROUP BY q.i HAVING count(b.id) <> 1});

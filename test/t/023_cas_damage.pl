@@ -22,12 +22,12 @@ create_keys($node, 'postgres');
 my @files;
 foreach my $i (1 .. $indexes)
 {
-	# buckets that are split, a chain, free pages, a directory page
+	# buckets that are split, also inside a value, a chain, free pages, directory pages
 	push @files, $node->safe_psql(
 		'postgres', qq{
 		CREATE TABLE t$i (id int, key nbmf_key);
 		CREATE INDEX i$i ON t$i USING nbmf_cas (key);
-		INSERT INTO t$i SELECT n, key_of(n, CASE WHEN n < 900 THEN 7 WHEN n < 2500 THEN mixed(n) & 1023 | (1::bigint << 62) ELSE mixed(n) END) FROM generate_series(1, 3000) AS n;
+		INSERT INTO t$i SELECT n, key_of(n, CASE WHEN n < 900 THEN 7 WHEN n < 3200 THEN mixed(n) & 1023 | (1::bigint << 62) ELSE mixed(n) END) FROM generate_series(1, 4000) AS n;
 		DELETE FROM t$i WHERE id BETWEEN 700 AND 800;
 		VACUUM (INDEX_CLEANUP on) t$i;
 		SELECT pg_relation_filepath('i$i')});
@@ -46,7 +46,7 @@ foreach my $i (1 .. $indexes)
 	foreach (1 .. $n)
 	{
 		# the first pages are what most queries need
-		my $page = int(rand() < 0.5 ? rand(11) : rand($pages));
+		my $page = int(rand() < 0.5 ? rand(9) : rand($pages));
 		my $what = int(rand(6));
 		my ($offset, $bytes);
 
@@ -55,24 +55,24 @@ foreach my $i (1 .. $indexes)
 			$offset = 12 + int(rand(12));
 			$bytes = pack('C', rand(256));
 		}
-		elsif ($what == 1)    # special space
+		elsif ($what == 1)    # what a page begins with
 		{
-			$offset = $block - 32 + int(rand(32));
+			$offset = 24 + int(rand(32));
 			$bytes = pack('C', rand(256));
 		}
 		elsif ($what == 2)    # a link to some page that there is
 		{
-			$offset = $block - 24 + 4 * int(rand(4));
+			$offset = 24 + 12 + 4 * int(rand(3));
 			$bytes = pack('V', rand($pages));
 		}
 		elsif ($what == 3)    # contents
 		{
-			$offset = 24 + int(rand($block - 56));
+			$offset = 56 + int(rand($block - 60));
 			$bytes = pack('V', rand(2**32));
 		}
 		elsif ($what == 4)    # a block number in a directory
 		{
-			$offset = 24 + 264 + 4 * int(rand(1024));
+			$offset = 56 + 264 + 4 * int(rand(1024));
 			$bytes = pack('V', rand($pages));
 		}
 		else                  # another page in its place
@@ -94,11 +94,12 @@ $node->start;
 
 my @work = (
 	"SELECT nbmf_index_check('%s', true)",
-	'SELECT count(*) FROM %t WHERE key = key_of(2000, 0)',
+	'SELECT count(*) FROM %t WHERE key = key_of(3600, mixed(3600))',
 	'SELECT count(*) FROM %t WHERE key = key_of(100, 7)',
+	'SELECT count(*) FROM %t WHERE key = key_of(2000, mixed(2000) & 1023 | (1::bigint << 62))',
 	'SELECT count(*) FROM %t WHERE key ~= key_of(0, 7)',
-	'SELECT count(*) FROM %t WHERE key ~= key_of(0, mixed(2700))',
-	'SELECT count(*) FROM %t WHERE key <@ nbmf_ball(key_of(0, mixed(2800)), 0.6)',
+	'SELECT count(*) FROM %t WHERE key ~= key_of(0, mixed(3700))',
+	'SELECT count(*) FROM %t WHERE key <@ nbmf_ball(key_of(0, mixed(3800)), 0.6)',
 	'SELECT count(*) FROM (SELECT FROM %t WHERE key IS NOT NULL ORDER BY key <~> key_of(0, 1) LIMIT 2000) AS s',
 	'SELECT count(*) FROM nbmf_cas_lookup(\'%s\', \'x\', 0.5)',
 	'SELECT count(*) FROM generate_series(0, pg_relation_size(\'%s\') / 8192 - 1) AS b, nbmf_index_page(\'%s\', b)',

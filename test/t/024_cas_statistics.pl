@@ -22,8 +22,8 @@ $node->safe_psql(
 my $counts = 'SELECT exact_hits, near_hits, misses, preloaded FROM pg_stat_nbmf_cas';
 is($node->safe_psql('postgres', $counts), '5|0|5|t', 'another session sees the counts');
 
-my $lookup = 'SET enable_seqscan = off; SELECT count(*) FROM seen WHERE key = key_of(1, 0)';
-append_to_file($node->basedir . '/lookup.sql', "SET enable_seqscan = off;\nSELECT count(*) FROM seen WHERE key = key_of(1, 0);\n");
+my $lookup = 'SET enable_seqscan = off; SELECT count(*) FROM seen WHERE key = key_of(1, mixed(1))';
+append_to_file($node->basedir . '/lookup.sql', "SET enable_seqscan = off;\nSELECT count(*) FROM seen WHERE key = key_of(1, mixed(1));\n");
 $node->command_ok([ 'pgbench', '-n', '-c', '4', '-t', '50', connection($node), '-f', $node->basedir . '/lookup.sql', 'postgres' ],
 	'lookups of several sessions');
 is($node->safe_psql('postgres', $counts), '205|0|5|t', 'all of them count');
