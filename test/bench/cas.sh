@@ -16,54 +16,10 @@
 set -euo pipefail
 top=$(cd "$(dirname "$0")/../.." && pwd)
 . "$top/test/tools/setup.sh"
+. "$top/test/bench/documents.sh"
+. "$top/test/bench/cas_measure.sh"
 
-seconds=${NBMF_CAS_SECONDS:-4}
 [ $# -gt 0 ] || set -- 100000 1000000
-
-sql()
-{
-	"$NBMF_BIN/psql" -XqAt -v ON_ERROR_STOP=1 "$@"
-}
-
-# timed SQL: one execution, in seconds
-timed()
-{
-	local start end
-
-	start=$(date +%s.%N)
-	sql -c "$1" >/dev/null
-	end=$(date +%s.%N)
-	awk -v a="$start" -v b="$end" 'BEGIN { printf "%.2f", b - a }'
-}
-
-# latency SQL [COUNT]: median, 95th percentile and CPU time in microseconds, of a
-# query for query q; the CPU time is of COUNT queries
-latency()
-{
-	local dir=$NBMF_SCRATCH/latency
-
-	rm -rf "$dir"
-	mkdir "$dir"
-	printf '\\set i random(1, 10000)\nSELECT n.* FROM query AS q, LATERAL (%s) AS n WHERE q.n = :i;\n' "$1" >"$dir/query.sql"
-	sql -c 'SELECT pg_stat_nbmf_cas_reset()' >/dev/null
-	(cd "$dir" && pgbench -n -M prepared -T "$seconds" -f query.sql -l --log-prefix=log >/dev/null)
-	cat "$dir"/log* | awk '{ print $3 }' | sort -n |
-		awk '{ a[NR] = $1 } END { printf "%d | %d | ", a[int(NR * .5) + 1], a[int(NR * .95) + 1] }'
-	sql -c "SELECT cpu(\$\$SELECT count(*) FROM query AS q, LATERAL ($1 OFFSET 0) AS n WHERE q.n <= ${2:-5000}\$\$, ${2:-5000})" | tr -d '\n'
-	sql -c "SELECT ' | ' || coalesce(round(avg_lookup_ms::numeric * 1000, 1)::text, '') FROM pg_stat_nbmf_cas WHERE indexrelname = 'fingerprint_cas'"
-}
-
-report()
-{
-	printf '| %s | %s |\n' "$1" "$2"
-	nbmf_say "$(date +%T) $rows rows: $1: $2"
-}
-
-# flips DISTANCE: a number with so many bits, spread over the chunks
-flips()
-{
-	sql -c "SELECT bit_or(1::bigint << ((i * 17 + 3) % 64)) FROM generate_series(1, $1) AS i"
-}
 
 # bands DISTANCE RADIUS: the fingerprints within a distance by hand; radius 0 or 1
 bands()
@@ -174,27 +130,8 @@ nbmf_scratch
 nbmf_build "$top"
 nbmf_server bench "shared_preload_libraries = 'nbmf'" "nbmf.latency_sample = 0" "shared_buffers = '1GB'" "max_wal_size = '16GB'" "checkpoint_timeout = '1h'" \
 	"plan_cache_mode = force_generic_plan" "maintenance_work_mem = '256MB'" "autovacuum = off" "fsync = off" "jit = off"
-sql -c "CREATE EXTENSION nbmf"
-sql <<-'SQL'
-	CREATE FUNCTION mixed(seed bigint) RETURNS bigint LANGUAGE sql IMMUTABLE
-		AS $$ SELECT hashint8extended(seed, 4711) $$;
-	CREATE FUNCTION key_of(id bigint, bits bigint) RETURNS nbmf_key LANGUAGE sql IMMUTABLE
-		AS $$ SELECT (md5(id::text) || ':' || lpad(to_hex(bits), 16, '0'))::nbmf_key $$;
-	CREATE SEQUENCE skewed_id START 1000000;
-	-- microseconds of CPU of one of a statement's parts (as Linux counts them), the least of five
-	CREATE FUNCTION cpu(query text, parts integer) RETURNS numeric LANGUAGE plpgsql AS $$
-	DECLARE
-		best numeric := 'Infinity';
-		start numeric;
-	BEGIN
-		FOR i IN 1 .. 5 LOOP
-			start := split_part(pg_read_file('/proc/self/schedstat'), ' ', 1);
-			EXECUTE query;
-			best := least(best, split_part(pg_read_file('/proc/self/schedstat'), ' ', 1)::numeric - start);
-		END LOOP;
-		RETURN round(best / parts / 1000, 1);
-	END $$;
-SQL
+cas_measure_create
+sql -c "CREATE SEQUENCE skewed_id START 1000000"
 printf '## The index nbmf_cas\n\n`test/bench/cas.sh`\n'
 for rows in "$@"; do
 	measure
