@@ -21,7 +21,18 @@ top=$(cd "$(dirname "$0")/../.." && pwd)
 
 [ $# -gt 0 ] || set -- 100000 1000000
 
-# bands DISTANCE RADIUS: the fingerprints within a distance by hand; radius 0 or 1
+# flipped RADIUS: the 16-bit numbers that have 1 to so many bits
+flipped()
+{
+	local i j
+
+	for ((i = 0; i < 16 && $1 > 0; i++)); do
+		echo $((1 << i))
+		for ((j = 0; j < i && $1 > 1; j++)); do echo $((1 << i | 1 << j)); done
+	done
+}
+
+# bands DISTANCE RADIUS: the fingerprints within a distance by hand; radius 0 to 2
 bands()
 {
 	local band bit value values out=''
@@ -29,9 +40,7 @@ bands()
 	for band in 0 1 2 3; do
 		value="((q.bits$1 >> $((16 * band))) & 65535)::int"
 		values=$value
-		if [ "$2" = 1 ]; then
-			for bit in $(seq 0 15); do values+=", $value # $((1 << bit))"; done
-		fi
+		for bit in $(flipped "$2"); do values+=", $value # $bit"; done
 		[ -z "$out" ] || out+=' UNION '
 		out+="SELECT id FROM fingerprint WHERE band$band = ANY (ARRAY[$values]) AND bit_count((bits # q.bits$1)::bit(64)) <= $1"
 	done
@@ -97,8 +106,14 @@ measure()
 		report "distance $distance, nbmf_cas" "$(latency "SELECT id FROM fingerprint WHERE key <@ q.ball$distance")"
 		case $distance in
 			3) report "distance 3, four bands" "$(latency "$(bands 3 0)")" ;;
+			5) report "distance 5, four bands" "$(latency "$(bands 5 1)" 500)" ;;
 			7) report "distance 7, four bands" "$(latency "$(bands 7 1)" 500)" ;;
+			9) report "distance 9, four bands" "$(latency "$(bands 9 2)" 200)" ;;
 		esac
+	done
+	sql -c 'VACUUM ANALYZE grown'
+	for distance in 3 7; do
+		report "distance $distance, nbmf_cas grown by inserts" "$(latency "SELECT key FROM grown WHERE key <@ q.ball$distance")"
 	done
 	report '10 nearest, one at distance 3' "$(latency 'SELECT id FROM fingerprint ORDER BY key <~> q.key3 LIMIT 10' 500)"
 
