@@ -120,8 +120,10 @@ check_buckets(Check *check, int table)
 		BlockNumber right = head->right;
 		uint32 lo = head->lo;
 		uint32 hi = head->hi;
+		BlockNumber hint = head->hint;
 		BlockNumber pages = 0;
 		int64 entries = check->entries;
+		bool paused = false;
 
 		if (head->lo != expected)
 			nbmf_cas_corrupted(index, block, "The bucket does not begin where the last one ends.");
@@ -160,15 +162,24 @@ check_buckets(Check *check, int table)
 				nbmf_cas_corrupted(index, next, "The page is part of another chain.");
 			UnlockReleaseBuffer(buffer);
 			buffer = next_buffer;
-			if (unlikely(InterruptPending) && !nbmf_cas_pause(index, buffer))
+			if (next == hint)
+				hint = InvalidBlockNumber;
+			if (unlikely(InterruptPending))
 			{
-				buffer =
-					nbmf_cas_read_typed(index, block, BUFFER_LOCK_SHARE, CAS_PAGE_BUCKET, table);
-				check->entries = entries;
-				pages = 0;
+				/* VACUUM may be ahead afterwards, and free what the hint was meanwhile */
+				paused = true;
+				if (!nbmf_cas_pause(index, buffer))
+				{
+					buffer = nbmf_cas_read_typed(index, block, BUFFER_LOCK_SHARE, CAS_PAGE_BUCKET,
+												 table);
+					check->entries = entries;
+					pages = 0;
+				}
 			}
 		}
 		UnlockReleaseBuffer(buffer);
+		if (hint != InvalidBlockNumber && !paused)
+			nbmf_cas_corrupted(index, block, "The bucket's hint leads out of its chain.");
 		block = right;
 		CHECK_FOR_INTERRUPTS();
 	}

@@ -316,7 +316,7 @@ Buffer
 nbmf_cas_new_buffer(Relation index)
 {
 	Buffer buffer;
-	bool lock;
+	bool lock = !RELATION_IS_LOCAL(index);
 
 	for (;;)
 	{
@@ -342,16 +342,19 @@ nbmf_cas_new_buffer(Relation index)
 		ReleaseBuffer(buffer);
 	}
 
-	lock = !RELATION_IS_LOCAL(index);
-	if (lock)
-		LockRelationForExtension(index, ExclusiveLock);
-	buffer = ReadBuffer(index, P_NEW);
-	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
-	if (lock)
-		UnlockRelationForExtension(index, ExclusiveLock);
-	if (!PageIsNew(BufferGetPage(buffer)))
-		nbmf_cas_corrupted(index, BufferGetBlockNumber(buffer), "A new page is not empty.");
-	return buffer;
+	for (;;)
+	{
+		if (lock)
+			LockRelationForExtension(index, ExclusiveLock);
+		buffer = ReadBuffer(index, P_NEW);
+		LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+		if (lock)
+			UnlockRelationForExtension(index, ExclusiveLock);
+		if (PageIsNew(BufferGetPage(buffer)))
+			return buffer;
+		/* before it was locked, VACUUM found it empty and somebody took it */
+		UnlockReleaseBuffer(buffer);
+	}
 }
 
 /*

@@ -22,9 +22,6 @@
 #include "postgres.h"
 
 #include <math.h>
-#if defined(__x86_64__) && defined(__GNUC__)
-#include <immintrin.h>
-#endif
 
 #include "access/htup_details.h"
 #include "miscadmin.h"
@@ -51,9 +48,6 @@
 
 #define CHUNK_BITS     16
 
-/* Keys of a line of the processor's cache */
-#define LINE_KEYS 8
-
 /* Values that are looked for one by one in a page; for more it is read as a whole */
 #define SORTED_VALUES 8
 
@@ -63,93 +57,8 @@
 /* Values within MAX_RADIUS of a value: sum of C(16, k), k <= 4 */
 #define MAX_PROBES 2517
 
-/*
- * Matching: which of n fingerprints are within a distance?  The loop is
- * compiled twice, because popcount is an instruction of its own on every
- * x86 processor of the last 15 years but not in the baseline; and made for
- * AVX2, which counts the bits of four fingerprints at once by a table of those
- * of half a byte (Mula, Kurz and Lemire 2018).
- *
- * What is ahead, if not NULL, is where as many fingerprints will be looked at next:
- * the processor fetches them meanwhile.
- */
-static pg_attribute_always_inline int
-match_loop(const uint64 *keys, int n, uint64 query, int distance, const char *ahead, uint16 *out)
-{
-	int found = 0;
-
-	for (int i = 0; i < n; i++)
-	{
-		if (ahead != NULL && i % LINE_KEYS == 0)
-			__builtin_prefetch(ahead + i * sizeof(uint64));
-		out[found] = (uint16) i;
-		found += __builtin_popcountll(keys[i] ^ query) <= distance;
-	}
-	return found;
-}
-
-static int
-match_portable(const uint64 *keys, int n, uint64 query, int distance, const char *ahead,
-			   uint16 *out)
-{
-	return match_loop(keys, n, query, distance, ahead, out);
-}
-
-#if defined(__x86_64__) && defined(__GNUC__)
-__attribute__((target("popcnt"))) static int
-match_popcnt(const uint64 *keys, int n, uint64 query, int distance, const char *ahead, uint16 *out)
-{
-	return match_loop(keys, n, query, distance, ahead, out);
-}
-
-__attribute__((target("avx2,popcnt"))) static int
-match_avx2(const uint64 *keys, int n, uint64 query, int distance, const char *ahead, uint16 *out)
-{
-	const __m256i table = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4, 0, 1, 1,
-										   2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4);
-	const __m256i nibble = _mm256_set1_epi8(15);
-	const __m256i sought = _mm256_set1_epi64x((long long) query);
-	const __m256i limit = _mm256_set1_epi64x(distance);
-	int found = 0;
-	int i = 0;
-
-	for (; i + 4 <= n; i += 4)
-	{
-		__m256i x = _mm256_xor_si256(_mm256_loadu_si256((const __m256i *) (keys + i)), sought);
-		__m256i low = _mm256_shuffle_epi8(table, _mm256_and_si256(x, nibble));
-		__m256i high =
-			_mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi64(x, 4), nibble));
-		__m256i sum = _mm256_sad_epu8(_mm256_add_epi8(low, high), _mm256_setzero_si256());
-		unsigned inside =
-			~_mm256_movemask_pd(_mm256_castsi256_pd(_mm256_cmpgt_epi64(sum, limit))) & 15;
-
-		if (ahead != NULL && i % LINE_KEYS == 0)
-			__builtin_prefetch(ahead + i * sizeof(uint64));
-		for (; inside != 0; inside &= inside - 1)
-			out[found++] = (uint16) (i + __builtin_ctz(inside));
-	}
-	for (; i < n; i++)
-	{
-		if (__builtin_popcountll(keys[i] ^ query) <= distance)
-			out[found++] = (uint16) i;
-	}
-	return found;
-}
-#endif
-
-static int (*match)(const uint64 *, int, uint64, int, const char *, uint16 *) = NULL;
-
-static void
-choose_match(void)
-{
-	match = match_portable;
-#if defined(__x86_64__) && defined(__GNUC__)
-	if (__builtin_cpu_supports("popcnt"))
-		match = match_popcnt;
-	if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("popcnt"))
-		match = match_avx2;
-#endif
-}
+/* Which fingerprints are within a distance, as this processor finds it out */
+static NbmfMatch match = NULL;
 
 static inline int
 distance_of(uint64 a, uint64 b)
@@ -785,7 +694,7 @@ nbmf_cas_search(Relation index, const CasQuery *query, CasHits *hits)
 	Search search = {.index = index, .query = query, .hits = hits, .scalars = scalars};
 
 	if (match == NULL)
-		choose_match();
+		match = nbmf_match_function(0);
 
 	if (query->exact)
 	{

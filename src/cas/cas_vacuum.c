@@ -141,6 +141,7 @@ clean_bucket(Vacuum *vacuum, BlockNumber block, uint64 *lo, IndexBulkDeleteResul
 		nbmf_cas_read_typed(index, block, BUFFER_LOCK_EXCLUSIVE, CAS_PAGE_BUCKET, vacuum->table);
 	Size size = vacuum->payload_size;
 	BlockNumber right = CasPageHead(BufferGetPage(buffer))->right;
+	BlockNumber hint = CasPageHead(BufferGetPage(buffer))->hint;
 	BlockNumber room = InvalidBlockNumber;
 	bool chained = CasPageHead(BufferGetPage(buffer))->next != InvalidBlockNumber;
 	uint32 pages = 0;
@@ -162,7 +163,13 @@ clean_bucket(Vacuum *vacuum, BlockNumber block, uint64 *lo, IndexBulkDeleteResul
 			nbmf_cas_corrupted(index, next, "The chain does not end.");
 		next_buffer = nbmf_cas_read_typed(index, next, BUFFER_LOCK_EXCLUSIVE, CAS_PAGE_OVERFLOW,
 										  vacuum->table);
-		if (clean_page(vacuum, next_buffer) == 0)
+
+		/*
+		 * The hint stays in the chain: who follows it holds the bucket, and would
+		 * wait for a page that may be a bucket of another table by then, whose
+		 * holder may wait for this one.  A later hint is a page with a new entry.
+		 */
+		if (clean_page(vacuum, next_buffer) == 0 && next != hint)
 		{
 			free_page(vacuum, buffer, next_buffer, stats);
 			continue;
@@ -189,7 +196,7 @@ clean_bucket(Vacuum *vacuum, BlockNumber block, uint64 *lo, IndexBulkDeleteResul
 									 vacuum->table);
 		nbmf_cas_change_begin(&change, index, false);
 		head = CasPageHead(nbmf_cas_change_page(&change, buffer, false));
-		/* without room, the last page is where the hint was */
+		/* without room, the last page is where the hint is */
 		if (room != InvalidBlockNumber)
 			head->hint = room;
 		head->chain = pages;

@@ -317,6 +317,17 @@ extern void nbmf_fingerprint_portable(NbmfKind kind, const void *content, size_t
 									  NbmfFingerprint *out);
 extern int nbmf_fingerprint_distance(uint64_t a, uint64_t b);
 
+/*
+ * match.c: the positions of those of n keys, 65,536 at most, that are within a
+ * distance of the query, in ascending order; returns how many.  There is room for n.
+ * What is ahead, if not NULL, is where as many keys will be looked at next: the
+ * processor fetches them meanwhile.
+ */
+typedef int (*NbmfMatch)(const uint64_t *keys, int n, uint64_t query, int distance,
+						 const char *ahead, uint16_t *out);
+
+extern NbmfMatch nbmf_match_function(int rank);
+
 /* similarity.c */
 extern double nbmf_similarity(NbmfKind kind, const void *a, size_t a_len, const void *b,
 							  size_t b_len);

@@ -36,6 +36,7 @@ main(int argc, char **argv)
 	test_neural(quick);
 	test_damage(quick);
 	test_fingerprint(quick, argv[argc - 1]);
+	test_match(quick);
 	test_golden(argv[argc - 1]);
 	return tap_finish();
 }

@@ -53,6 +53,7 @@ extern void test_kind(bool quick);
 extern void test_dict(bool quick);
 extern void test_digest(bool quick);
 extern void test_fingerprint(bool quick, const char *golden_dir);
+extern void test_match(bool quick);
 extern void test_neural(bool quick);
 
 #endif /* NBMF_TEST_UNIT_H */
