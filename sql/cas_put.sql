@@ -26,7 +26,8 @@ SELECT * FROM nbmf_put('"odd schema"."odd ""table"', 'the body', '{"a": [1, 2]}'
 SELECT * FROM nbmf_put('"odd schema"."odd ""table"', 'the body', '\x00010203', '{"the \"tenant": "y"}');
 SELECT * FROM nbmf_put('"odd schema"."odd ""table"', 'the body', '{0.5,0.25}', '{"the \"tenant": "z"}');
 SELECT * FROM nbmf_put('"odd schema"."odd ""table"', 'the body', '{0.5,0.25}', '{"the \"tenant": "z"}');
--- partitions, each with a constraint of its own
+-- partitions, each with a constraint of its own; its message shows a date
+SET DateStyle = ISO;
 CREATE TABLE said (day date, id int, body nbmf, PRIMARY KEY (day, id)) PARTITION BY RANGE (day);
 CREATE TABLE said_may PARTITION OF said FOR VALUES FROM ('2026-05-01') TO ('2026-06-01');
 CREATE TABLE said_june PARTITION OF said FOR VALUES FROM ('2026-06-01') TO ('2026-07-01');

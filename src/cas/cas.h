@@ -378,6 +378,7 @@ nbmf_cas_has_room(Page page, Size payload_size)
  */
 extern CasInfo *nbmf_cas_info(Relation index);
 pg_noreturn extern void nbmf_cas_corrupted(Relation index, BlockNumber block, const char *what);
+extern void nbmf_cas_lock_page(Relation index, Buffer buffer, int lock);
 extern Buffer nbmf_cas_read(Relation index, BlockNumber block, int lock,
 							BufferAccessStrategy strategy);
 extern Buffer nbmf_cas_read_typed(Relation index, BlockNumber block, int lock, CasPageType type,

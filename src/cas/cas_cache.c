@@ -312,7 +312,7 @@ read_remembered(Relation index, BlockNumber block, Buffer *recent, int lock, Cas
 		buffer = ReadBuffer(index, block);
 		*recent = buffer;
 	}
-	LockBuffer(buffer, lock);
+	nbmf_cas_lock_page(index, buffer, lock);
 	if (!PageIsNew(BufferGetPage(buffer)))
 	{
 		nbmf_cas_check_page(index, buffer);

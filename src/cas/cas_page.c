@@ -11,6 +11,7 @@
 #include "access/xloginsert.h"
 #include "access/xlogrecord.h"
 #include "miscadmin.h"
+#include "storage/buf_internals.h"
 #include "storage/freespace.h"
 #include "storage/indexfsm.h"
 #include "storage/lmgr.h"
@@ -129,6 +130,20 @@ nbmf_cas_check_page(Relation index, Buffer buffer)
 }
 
 /*
+ * Lock a page to which a link or the directory led.  In a damaged index that may be
+ * one that this backend has locked, as an insert has those of several tables: it
+ * would wait for itself, for ever, and not even serve an interrupt.
+ */
+void
+nbmf_cas_lock_page(Relation index, Buffer buffer, int lock)
+{
+	if (!BufferIsLocal(buffer) &&
+		LWLockHeldByMe(BufferDescriptorGetContentLock(GetBufferDescriptor(buffer - 1))))
+		nbmf_cas_corrupted(index, BufferGetBlockNumber(buffer), "It is linked to twice.");
+	LockBuffer(buffer, lock);
+}
+
+/*
  * Read, lock and check a block.
  */
 Buffer
@@ -145,7 +160,7 @@ nbmf_cas_read(Relation index, BlockNumber block, int lock, BufferAccessStrategy 
 			nbmf_cas_corrupted(index, block, "There is no such block.");
 	}
 	buffer = ReadBufferExtended(index, MAIN_FORKNUM, block, RBM_NORMAL, strategy);
-	LockBuffer(buffer, lock);
+	nbmf_cas_lock_page(index, buffer, lock);
 	nbmf_cas_check_page(index, buffer);
 	return buffer;
 }

@@ -1,8 +1,8 @@
 # cas_measure.sh: what the measurements of the index nbmf_cas have in common.
 #
 # Sourced by test/bench/cas.sh and test/bench/cas_peers.sh, after
-# test/tools/setup.sh and test/bench/documents.sh.  Queries come from a table query (n, ...), whose n are
-# 1 to $queries.
+# test/tools/setup.sh and test/bench/documents.sh.  Queries come from a table
+# query (n, ...), whose n are 1 to $queries.
 
 seconds=${NBMF_CAS_SECONDS:-4}
 queries=10000
