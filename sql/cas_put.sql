@@ -14,6 +14,12 @@ SELECT * FROM nbmf_put('fact', 'body', 'an invoice is due on the last day of eac
 SELECT inserted OR (NOT exact AND similarity >= 0.5 AND distance <= 32) AS plausible
 FROM nbmf_put('fact', 'body', 'the customer prefers to be called in the early morning, before ten', '{"tenant": 1}', 0.5);
 SELECT id, tenant, kind, body FROM fact WHERE id <= 3 ORDER BY id;
+-- what differs in blanks alone is not the same; the same is found among many of one fingerprint
+BEGIN;
+SELECT count(*) FILTER (WHERE inserted) FROM generate_series(1, 150) AS n, LATERAL nbmf_put('fact', 'body', ('in' || repeat(' ', n) || 'between')::nbmf, '{"tenant": 7}', 1);
+SELECT count(*) FILTER (WHERE exact) FROM generate_series(1, 150) AS n, LATERAL nbmf_put('fact', 'body', ('in' || repeat(' ', n) || 'between')::nbmf, '{"tenant": 7}', 1);
+SELECT inserted, exact, similarity FROM nbmf_put('fact', 'body', 'in between ', '{"tenant": 7}', 0.9);
+ROLLBACK;
 -- the constraint of another index is in the way
 ALTER TABLE fact ADD CONSTRAINT once EXCLUDE USING nbmf_cas (body WITH =) WHERE (kind = 'once');
 SELECT inserted FROM nbmf_put('fact', 'body', 'one of its kind', '{"tenant": 3, "kind": "once"}');

@@ -52,6 +52,8 @@ typedef struct Put
 	NbmfKey key;
 	NbmfFrame frame;
 	char *content;
+	char *same_sql;
+	char *near_sql;
 	/* what is found */
 	Datum values[5];
 	bool nulls[5];
@@ -188,47 +190,61 @@ run(Put *put, const char *sql, int expected)
 		elog(ERROR, "unexpected result of: %s", sql);
 }
 
+static bool
+found(Put *put, int row, int column, bool exact, int distance, double similarity)
+{
+	put->values[0] =
+		SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, &put->nulls[0]);
+	put->values[1] = BoolGetDatum(false);
+	put->values[2] = BoolGetDatum(exact);
+	put->values[3] = Int32GetDatum(distance);
+	put->values[4] = Float8GetDatum(similarity);
+	return true;
+}
+
 /*
  * Look for the value.  True if a row has it, or one whose content is as
- * similar as the threshold says; with any, also if it is only near.
+ * similar as the threshold says; with any, also if it is only near.  The same
+ * content is asked for first: it may not be among the nearest, of which many
+ * can have one fingerprint.
  */
 static bool
-look(Put *put, const char *sql, bool any)
+look(Put *put, bool any)
 {
 	int best = -1;
 	double best_similarity = 0;
-	bool best_exact = false;
 	int best_distance = 0;
 
-	run(put, sql, SPI_OK_SELECT);
-	for (uint64 i = 0; i < SPI_processed && !best_exact; i++)
+	run(put, put->same_sql, SPI_OK_SELECT);
+	if (SPI_processed > 0)
+		return found(put, 0, 1, true, 0, 1);
+	/* contents that are as similar as can be may yet differ, in blanks say */
+	if (put->threshold >= 1 && !any)
+		return false;
+
+	run(put, put->near_sql, SPI_OK_SELECT);
+	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		bool isnull;
-		Datum found = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull);
+		Datum other = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull);
 		double similarity;
 		bool exact;
 		int distance;
 
-		nbmf_cas_compare(found, false, &put->key, &put->frame, put->content, &distance, &similarity,
+		nbmf_cas_compare(other, false, &put->key, &put->frame, put->content, &distance, &similarity,
 						 &exact);
-		if (exact || ((similarity >= put->threshold || any) && similarity > best_similarity) ||
+		/* one that came since it was asked for */
+		if (exact)
+			return found(put, (int) i, 2, true, distance, similarity);
+		if (((similarity >= put->threshold || any) && similarity > best_similarity) ||
 			(any && best < 0))
 		{
 			best = (int) i;
 			best_similarity = similarity;
-			best_exact = exact;
 			best_distance = distance;
 		}
 	}
-	if (best < 0)
-		return false;
-	put->values[0] =
-		SPI_getbinval(SPI_tuptable->vals[best], SPI_tuptable->tupdesc, 2, &put->nulls[0]);
-	put->values[1] = BoolGetDatum(false);
-	put->values[2] = BoolGetDatum(best_exact);
-	put->values[3] = Int32GetDatum(best_distance);
-	put->values[4] = Float8GetDatum(best_similarity);
-	return true;
+	return best >= 0 && found(put, best, 2, false, best_distance, best_similarity);
 }
 
 /*
@@ -247,20 +263,23 @@ insert(Put *put, const char *sql)
 }
 
 /*
- * Parameters of both statements: $1 the value, $2 other columns, $3 the ball.
+ * Parameters of all statements: $1 the value, $2 other columns, $3 the ball.
  */
-static char *
+static void
 look_sql(Put *put)
 {
 	Relation index = relation_open(put->index, AccessShareLock);
-	StringInfoData sql;
+	char *key = key_expression(put->table, "t");
+	const char *content = column_name(put->table, put->column);
+	StringInfoData where;
+	char *same = NULL;
+	char *near = NULL;
 	char *order = NULL;
 
-	initStringInfo(&sql);
-	appendStringInfo(&sql,
-					 "SELECT t.%s, %s FROM %s AS t, "
+	initStringInfo(&where);
+	appendStringInfo(&where,
+					 "FROM %s AS t, "
 					 "pg_catalog.jsonb_populate_record(NULL::%s, coalesce($2, '{}')) AS r WHERE ",
-					 column_name(put->table, put->column), key_expression(put->table, "t"),
 					 table_name(put->table), table_name(put->table));
 	for (int i = 0; i < IndexRelationGetNumberOfKeyAttributes(index); i++)
 	{
@@ -268,7 +287,7 @@ look_sql(Put *put)
 		const char *name = column_name(put->table, column);
 
 		if (column != put->column)
-			appendStringInfo(&sql, "t.%s %s r.%s AND ", name,
+			appendStringInfo(&where, "t.%s %s r.%s AND ", name,
 							 operator_name(member(index, i, CAS_STRATEGY_EQUAL)), name);
 		else
 		{
@@ -276,14 +295,17 @@ look_sql(Put *put)
 			Oid left;
 
 			op_input_types(ball, &left, &put->ball_type);
-			appendStringInfo(&sql, "t.%s %s $3 AND ", name, operator_name(ball));
+			same =
+				psprintf("t.%s %s $1", name, operator_name(member(index, i, CAS_STRATEGY_EQUAL)));
+			near = psprintf("t.%s %s $3", name, operator_name(ball));
 			order = psprintf("t.%s %s $1", name,
 							 operator_name(member(index, i, CAS_STRATEGY_DISTANCE)));
 		}
 	}
-	appendStringInfo(&sql, "true ORDER BY %s LIMIT %d", order, CANDIDATES);
 	relation_close(index, AccessShareLock);
-	return sql.data;
+	put->same_sql = psprintf("SELECT %s %s%s LIMIT 1", key, where.data, same);
+	put->near_sql = psprintf("SELECT t.%s, %s %s%s ORDER BY %s LIMIT %d", content, key, where.data,
+							 near, order, CANDIDATES);
 }
 
 static char *
@@ -321,7 +343,6 @@ nbmf_put(PG_FUNCTION_ARGS)
 	MemoryContext context = CurrentMemoryContext;
 	Relation index;
 	const char *column;
-	char *look_up;
 	char *insert_into;
 	bool done;
 
@@ -360,14 +381,14 @@ nbmf_put(PG_FUNCTION_ARGS)
 	relation_close(index, AccessShareLock);
 	put.ball.simhash = put.key.simhash;
 	put.ball.distance = nbmf_cas_distance_of(put.threshold);
-	look_up = look_sql(&put);
+	look_sql(&put);
 	insert_into = insert_sql(&put);
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	done = look(&put, look_up, false);
+	done = look(&put, false);
 	for (int i = 0; i < ATTEMPTS && !done; i++)
-		done = insert(&put, insert_into) || look(&put, look_up, true);
+		done = insert(&put, insert_into) || look(&put, true);
 	if (!done)
 		ereport(ERROR, (errcode(ERRCODE_EXCLUSION_VIOLATION),
 						errmsg("a constraint of table \"%s\" keeps the value out, but no row near "
