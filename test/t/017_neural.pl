@@ -20,9 +20,11 @@ $node->safe_psql(
 	'postgres', q{
 	CREATE EXTENSION nbmf;
 	CREATE FUNCTION turn_text(n bigint, tenant text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
-		SELECT format('{"role": "%s", "model": "large", "content": "%s asks %s about %s", "tokens": %s}',
+		SELECT format('{"role": "%s", "model": "large", "content": "%s asks %s about%s", "tokens": %s}',
 			CASE n % 2 WHEN 0 THEN 'user' ELSE 'assistant' END, tenant, n,
-			(ARRAY['orders', 'invoices', 'refunds'])[n * 7919 % 3 + 1], n * 31 % 977) $$;
+			(SELECT string_agg((ARRAY[' orders', ' invoices', ' refunds', ' letters', ' parcels',
+				' prices', ' returns', ' dates'])[(hashint8(n * 10 + i) & 7) + 1], '')
+			FROM generate_series(1, 10) AS i), n * 31 % 977) $$;
 	INSERT INTO nbmf.class (name, codec, share, edge_only) VALUES
 		('deep', 'neural', 'tenant', false), ('edge', 'neural', 'column', true);
 	CREATE TABLE turn (n int PRIMARY KEY, tenant text, body nbmf);
