@@ -92,7 +92,7 @@ neural_set_cells(NeuralState *s, const NeuralImage *image, unsigned i)
 		s->cell[3][i] = (uint8_t) levels;
 		return;
 	}
-	s->cell[0][i] = (uint8_t) ((levels & 15) << 4 | image->rest[levels & 0xfff0]);
+	neural_set_first_cell(s, image, i);
 	s->cell[1][i] = (uint8_t) ((levels & 0xf0) | image->rest[levels & 0xff0f]);
 	s->cell[2][i] = (uint8_t) ((levels >> 4 & 0xf0) | image->rest[levels & 0xf0ff]);
 	s->cell[3][i] = image->rest[levels];

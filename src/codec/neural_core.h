@@ -283,13 +283,11 @@ neural_hear_matches(NeuralState *s)
 {
 	s->found = 0;
 	s->guessing = 0;
-	memset(s->cell[1], 0, 3 * sizeof(s->cell[1]));
 	for (unsigned m = 0; m < 2; m++)
 	{
 		uint32_t bucket;
 
-		s->levels[m] = 0;
-		s->cell[0][m] = 0;
+		neural_clear(s, m);
 		if (s->match[m] == 0)
 			continue;
 		bucket = neural_match_bucket(s->match_len[m]);
