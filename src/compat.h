@@ -80,6 +80,21 @@
 #define nbmf_locator(rel) ((rel)->rd_node)
 #endif
 
+/*
+ * The server plans the workers of a build for any access method that wants it since
+ * 17; before, only for btree
+ */
+#if PG_VERSION_NUM >= 170000
+#define nbmf_set_parallel_build(routine)      ((routine)->amcanbuildparallel = true)
+#define nbmf_build_workers(heap, index, info) ((info)->ii_ParallelWorkers)
+#else
+#define nbmf_set_parallel_build(routine) ((void) 0)
+#define nbmf_build_workers(heap, index, info)                                         \
+	(IsNormalProcessingMode()                                                         \
+		 ? plan_create_index_workers(RelationGetRelid(heap), RelationGetRelid(index)) \
+		 : 0)
+#endif
+
 /* PG_MODULE_MAGIC_EXT, which carries a name and a version, came in 18 */
 #if PG_VERSION_NUM >= 180000
 #define NBMF_MODULE_MAGIC PG_MODULE_MAGIC_EXT(.name = "nbmf", .version = NBMF_VERSION)

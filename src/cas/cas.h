@@ -34,12 +34,15 @@
 #include "access/amapi.h"
 #include "access/generic_xlog.h"
 #include "access/reloptions.h"
+#include "access/tableam.h"
 #include "fmgr.h"
 #include "nodes/execnodes.h"
 #include "port/pg_bswap.h"
 #include "storage/bufmgr.h"
 #include "storage/bufpage.h"
+#include "storage/dsm.h"
 #include "storage/itemptr.h"
+#include "storage/shm_toc.h"
 #include "utils/rel.h"
 
 #include "codec/codec.h"
@@ -460,6 +463,22 @@ extern bool nbmf_cas_insert(Relation index, Datum *values, bool *isnull, ItemPoi
  */
 extern IndexBuildResult *nbmf_cas_build(Relation heap, Relation index, IndexInfo *index_info);
 extern void nbmf_cas_build_empty(Relation index);
+extern char *nbmf_cas_build_phase(int64 phase);
+
+/*
+ * cas_parallel.c: parallel workers of a build
+ */
+
+/* Bytes of rows that a worker sends at a time, at most */
+#define CAS_CREW_MESSAGE 8192
+
+typedef struct CasCrew CasCrew;
+
+extern CasCrew *nbmf_cas_crew_begin(Relation heap, Relation index, const IndexInfo *index_info);
+extern TableScanDesc nbmf_cas_crew_scan(CasCrew *crew, Relation heap);
+extern const char *nbmf_cas_crew_receive(CasCrew *crew, bool wait, Size *size);
+extern double nbmf_cas_crew_end(CasCrew *crew, IndexInfo *index_info);
+extern PGDLLEXPORT void nbmf_cas_build_worker(dsm_segment *segment, shm_toc *toc);
 
 /*
  * cas_search.c: finding entries

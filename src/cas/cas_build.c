@@ -2,14 +2,14 @@
  * cas_build.c
  *		Building an nbmf_cas index.
  *
- * Rows are gathered up to maintenance_work_mem.  The first batch is packed into
- * full pages; later ones go in bucket by bucket.  Nobody else sees the index
- * while it is built, so its pages are not logged before they are all there.
+ * Rows are gathered up to maintenance_work_mem, from the table and from parallel
+ * workers (cas_parallel.c).  The first batch is packed into full pages; later ones go
+ * in bucket by bucket.  Nobody else sees the index while it is built, so its pages are
+ * not logged before they are all there.
  */
 #include "postgres.h"
 
 #include "access/generic_xlog.h"
-#include "access/tableam.h"
 #include "access/xloginsert.h"
 #include "catalog/index.h"
 #include "commands/progress.h"
@@ -23,6 +23,18 @@
 /* Share of a packed page that is used, so that the next few inserts do not split */
 #define PACKED_PART 0.98
 
+/* The leader takes what workers have sent after so many rows of its own */
+#define TAKE_ROWS 64
+
+/* Rows that there is room for at least */
+#define ROWS_MIN 1024
+
+StaticAssertDecl(CAS_CREW_MESSAGE / CAS_ROW_SIZE(0) <= ROWS_MIN, "a message fits");
+
+/* What the progress view says */
+#define PHASE_SCAN  2
+#define PHASE_WRITE 3
+
 typedef struct BuildState
 {
 	Relation index;
@@ -34,8 +46,9 @@ typedef struct BuildState
 	int64 limit; /* rows that a batch may have */
 	bool packed; /* the first batch has been written */
 	double tuples;
+	CasCrew *crew; /* NULL: no parallel workers */
+	int untaken;   /* own rows since something was taken from them */
 	CasRow **order;
-	CasRow **spare;
 	MemoryContext row_context;
 } BuildState;
 
@@ -146,6 +159,7 @@ write_batch(BuildState *state)
 
 	if (state->n == 0)
 		return;
+	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, PHASE_WRITE);
 	old = MemoryContextSwitchTo(state->row_context);
 	count = palloc(sizeof(int) * CAS_VALUES);
 	state->order = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(CasRow *) * state->n);
@@ -166,9 +180,45 @@ write_batch(BuildState *state)
 		}
 	}
 	state->packed = true;
+	state->tuples += state->n;
 	state->n = 0;
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(state->row_context);
+	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE, (int64) state->tuples);
+	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, PHASE_SCAN);
+}
+
+/*
+ * Make room for up to ROWS_MIN more rows.
+ */
+static void
+make_room(BuildState *state, int64 n)
+{
+	if (state->n + n > state->limit)
+		write_batch(state);
+	if (state->n + n > state->room)
+	{
+		state->room = Min(state->room * 2, state->limit);
+		state->rows = repalloc_huge(state->rows, state->room * state->row_size);
+	}
+}
+
+/*
+ * Take the rows that workers have sent, or wait for all that they will send.
+ */
+static void
+take_rows(BuildState *state, bool wait)
+{
+	const char *rows;
+	Size size;
+
+	while ((rows = nbmf_cas_crew_receive(state->crew, wait, &size)) != NULL)
+	{
+		make_room(state, size / state->row_size);
+		memcpy(build_row(state, state->n), rows, size);
+		state->n += size / state->row_size;
+	}
+	state->untaken = 0;
 }
 
 static void
@@ -178,23 +228,15 @@ build_callback(Relation index, ItemPointer tid, Datum *values, bool *isnull, boo
 	MemoryContext old;
 	bool indexed;
 
-	if (state->n >= state->limit)
-		write_batch(state);
-	if (state->n >= state->room)
-	{
-		state->room = Min(state->room * 2, state->limit);
-		state->rows = repalloc_huge(state->rows, state->room * state->row_size);
-	}
+	make_room(state, 1);
 	old = MemoryContextSwitchTo(state->row_context);
 	indexed =
 		nbmf_cas_make_row(index, &state->info, values, isnull, tid, build_row(state, state->n));
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(state->row_context);
-	if (indexed)
-	{
-		state->n++;
-		state->tuples++;
-	}
+	state->n += indexed;
+	if (state->crew != NULL && ++state->untaken >= TAKE_ROWS)
+		take_rows(state, false);
 }
 
 /*
@@ -208,6 +250,7 @@ nbmf_cas_build(Relation heap, Relation index, IndexInfo *index_info)
 	int content;
 	int scalars;
 	double heap_tuples;
+	TableScanDesc scan = NULL;
 
 	if (RelationGetNumberOfBlocks(index) != 0)
 		elog(ERROR, "index \"%s\" already contains data", RelationGetRelationName(index));
@@ -231,16 +274,24 @@ nbmf_cas_build(Relation heap, Relation index, IndexInfo *index_info)
 	state.row_size = CAS_ROW_SIZE(scalars);
 	/* the rows, and a pointer to each */
 	state.limit = (int64) maintenance_work_mem * 1024 / (state.row_size + sizeof(CasRow *));
-	state.limit = Max(Min(state.limit, INT_MAX / 2), 1024);
-	state.room = 1024;
+	state.limit = Max(Min(state.limit, INT_MAX / 2), ROWS_MIN);
+	state.room = ROWS_MIN;
 	state.rows = palloc(state.room * state.row_size);
 	state.row_context =
 		AllocSetContextCreate(CurrentMemoryContext, "nbmf_cas build", ALLOCSET_DEFAULT_SIZES);
 
+	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, PHASE_SCAN);
+	state.crew = nbmf_cas_crew_begin(heap, index, index_info);
+	if (state.crew != NULL)
+		scan = nbmf_cas_crew_scan(state.crew, heap);
 	heap_tuples =
-		table_index_build_scan(heap, index, index_info, true, true, build_callback, &state, NULL);
+		table_index_build_scan(heap, index, index_info, true, true, build_callback, &state, scan);
+	if (state.crew != NULL)
+	{
+		take_rows(&state, true);
+		heap_tuples += nbmf_cas_crew_end(state.crew, index_info);
+	}
 	write_batch(&state);
-	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE, (int64) state.tuples);
 
 	if (RelationNeedsWAL(index))
 		log_newpage_range(index, MAIN_FORKNUM, 0, RelationGetNumberOfBlocks(index), true);
@@ -250,6 +301,25 @@ nbmf_cas_build(Relation heap, Relation index, IndexInfo *index_info)
 	result->heap_tuples = heap_tuples;
 	result->index_tuples = state.tuples;
 	return result;
+}
+
+/*
+ * ambuildphasename
+ */
+char *
+nbmf_cas_build_phase(int64 phase)
+{
+	switch (phase)
+	{
+		case PROGRESS_CREATEIDX_SUBPHASE_INITIALIZE:
+			return "initializing";
+		case PHASE_SCAN:
+			return "scanning table";
+		case PHASE_WRITE:
+			return "writing pages";
+		default:
+			return NULL;
+	}
 }
 
 /*

@@ -254,6 +254,7 @@ nbmf_cas_handler(PG_FUNCTION_ARGS)
 		VACUUM_OPTION_PARALLEL_BULKDEL | VACUUM_OPTION_PARALLEL_CLEANUP;
 	routine->amkeytype = InvalidOid;
 
+	nbmf_set_parallel_build(routine);
 	routine->ambuild = nbmf_cas_build;
 	routine->ambuildempty = nbmf_cas_build_empty;
 	routine->aminsert = nbmf_cas_insert;
@@ -262,6 +263,7 @@ nbmf_cas_handler(PG_FUNCTION_ARGS)
 	routine->amcostestimate = nbmf_cas_cost_estimate;
 	routine->amoptions = cas_options;
 	routine->amproperty = cas_property;
+	routine->ambuildphasename = nbmf_cas_build_phase;
 	routine->amvalidate = cas_validate;
 	routine->ambeginscan = nbmf_cas_begin_scan;
 	routine->amrescan = nbmf_cas_rescan;
