@@ -13,7 +13,7 @@ use Test::More;
 use Time::HiRes qw(time usleep);
 
 my $node = new_node('main',
-	conf => "max_connections = 60\nshared_buffers = 64MB\nfsync = off\n"
+	conf => "min_parallel_table_scan_size = 0\nmaintenance_work_mem = 128MB\nmax_connections = 60\nshared_buffers = 64MB\nfsync = off\n"
 	  . "max_wal_size = 4GB\nclient_min_messages = warning\n");
 my $seconds = $ENV{NBMF_SOAK_SECONDS} || 20;
 

@@ -11,21 +11,26 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);
 
-# PostgreSQL with assertions has a leader of parallel workers trip over one of its own
-# when the postmaster is gone ("!IsTransactionOrTransactionBlock()" in pgstat.c): no
-# parallel VACUUM
 my $node = new_node('main',
-	conf => "max_parallel_maintenance_workers = 0\nmax_connections = 40\nshared_buffers = 32MB\nmax_wal_size = 1GB\n"
+	conf => "max_parallel_maintenance_workers = 2\nmax_parallel_workers = 8\nmin_parallel_table_scan_size = 0\n"
+	  . "min_parallel_index_scan_size = 0\nmaintenance_work_mem = 128MB\nlog_min_messages = debug2\nmax_connections = 40\nshared_buffers = 32MB\nmax_wal_size = 1GB\n"
 	  . "checkpoint_timeout = 30s\nclient_min_messages = warning\n");
 my $timeout = $PostgreSQL::Test::Utils::timeout_default;
 
 $node->start;
 $node->safe_psql('postgres', 'CREATE EXTENSION nbmf');
 create_keys($node, 'postgres');
+
+# PostgreSQL with assertions has a leader of parallel workers trip over one of its own
+# when the postmaster is gone ("!IsTransactionOrTransactionBlock()" in pgstat.c)
+my $parallel = $node->safe_psql('postgres', 'SHOW debug_assertions') eq 'off';
+$node->safe_psql('postgres', 'ALTER SYSTEM SET max_parallel_maintenance_workers = 0') if !$parallel;
 $node->safe_psql(
 	'postgres', q{
 	CREATE TABLE crash (id int PRIMARY KEY, key nbmf_key NOT NULL);
 	CREATE INDEX crash_key ON crash USING nbmf_cas (key);
+	CREATE INDEX crash_id ON crash USING nbmf_cas (id, key);
+	CREATE INDEX crash_part ON crash USING nbmf_cas (key) WHERE id % 2 = 1;
 	CREATE TABLE once (id int, body nbmf, CONSTRAINT once_body EXCLUDE USING nbmf_cas (body WITH =));
 	CREATE UNLOGGED TABLE fleeting (id int, key nbmf_key);
 	CREATE INDEX fleeting_key ON fleeting USING nbmf_cas (key);
@@ -47,7 +52,7 @@ my %work = (
 		DELETE FROM once WHERE id % 3 = 0;
 		SELECT pg_sleep(0.05);},
 	vacuum => q{
-		VACUUM (INDEX_CLEANUP on) crash;
+		VACUUM (INDEX_CLEANUP on, PARALLEL 2) crash;
 		VACUUM (INDEX_CLEANUP on) once;
 		SELECT pg_sleep(0.02);},
 	build => q{
@@ -99,7 +104,7 @@ foreach my $round (1 .. 4)
 
 	$node->start;
 	answers_again($node, 'postgres') or die 'the server does not come back';
-	foreach my $index ('crash_key', 'once_body', 'fleeting_key')
+	foreach my $index ('crash_key', 'crash_id', 'crash_part', 'once_body', 'fleeting_key')
 	{
 		my ($ret, $out, $err) = $node->psql('postgres', "SELECT nbmf_index_check('$index', true)");
 		is($err, '', "round $round: $index is whole and complete");
@@ -126,6 +131,12 @@ foreach my $round (1 .. 4)
 	$node->safe_psql('postgres', 'DROP INDEX built_key; VACUUM (INDEX_CLEANUP on) crash');
 }
 my $log = slurp_file($node->logfile);
+SKIP:
+{
+	skip 'a server with assertions has no parallel workers here', 2 if !$parallel;
+	like($log, qr/launched [1-9]\d* parallel vacuum workers? for index vacuuming/, 'VACUUM had parallel workers');
+	like($log, qr/is built with 2 of 2 parallel workers/, 'of builds, too');
+}
 unlike($log, qr/PANIC|TRAP|signal 11|signal 6/, 'no crash but those that were made');
 $node->stop;
 done_testing();

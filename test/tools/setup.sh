@@ -192,6 +192,8 @@ nbmf_cleanup()
 	for data in "$NBMF_SCRATCH"/*/postmaster.pid; do
 		[ -f "$data" ] && nbmf_user pg_ctl -D "$(dirname "$data")" -m immediate stop >/dev/null 2>&1
 	done
+	# of a test that was interrupted
+	mountpoint -q "$NBMF_SCRATCH/small" 2>/dev/null && umount "$NBMF_SCRATCH/small"
 	rm -rf "$NBMF_SCRATCH"
 	exit $status
 }
