@@ -12,6 +12,8 @@
  * The trainer works on an image of its own (evidence, weights and the escape's
  * nodes are there, the slots are not), keeps finer copies of all that is in it,
  * and at the end puts the contexts that were seen often enough into slots.
+ * Documents are taken in a pseudo-random order: those of a column often come sorted,
+ * and weights that saw one sort last would be the weights of that sort.
  * Integers only: the same documents give the same model everywhere.
  */
 #include "codec/neural_learn.h"
@@ -253,6 +255,39 @@ trainer_free(NeuralTrainer *t)
 	free(t);
 }
 
+/*
+ * A permutation of the sample, the same for the same number of documents (Fisher and
+ * Yates, from the upper bits of Knuth's linear congruential generator), and where each
+ * document begins.  Both are malloc'd as one array of twice the number.
+ */
+static size_t *
+shuffled(const NbmfSample *sample)
+{
+	size_t *order = malloc(2 * sample->count * sizeof(*order));
+	uint64_t random = 1;
+	size_t at = 0;
+
+	if (order == NULL)
+		return NULL;
+	for (size_t i = 0; i < sample->count; i++)
+	{
+		order[i] = i;
+		order[sample->count + i] = at;
+		at += sample->sizes[i];
+	}
+	for (size_t i = sample->count; i > 1; i--)
+	{
+		size_t other;
+		size_t last = order[i - 1];
+
+		random = random * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+		other = (size_t) ((random >> 33) % i);
+		order[i - 1] = order[other];
+		order[other] = last;
+	}
+	return order;
+}
+
 static NeuralTrainer *
 trainer_make(size_t total)
 {
@@ -263,7 +298,7 @@ trainer_make(size_t total)
 	if (t == NULL)
 		return NULL;
 	t->table_bits = 12;
-	while (t->table_bits < 22 && (size_t) 1 << t->table_bits < total)
+	while (t->table_bits < 22 && (size_t) 1 << t->table_bits < 2 * total)
 		t->table_bits++;
 	while (buckets < 16384 && (size_t) buckets * 256 < total)
 		buckets *= 2;
@@ -303,6 +338,7 @@ nbmf_model_train(const NbmfSample *sample, const NbmfModelParams *params, void *
 	NbmfStatus status = NBMF_OK;
 	NeuralImage *image = NULL;
 	NeuralLearn learn_one = nbmf_neural_learn_plain;
+	size_t *order;
 	NeuralTrainer *t;
 
 #ifdef NBMF_NEURAL_HAVE_AVX2
@@ -314,18 +350,22 @@ nbmf_model_train(const NbmfSample *sample, const NbmfModelParams *params, void *
 		total += sample->sizes[i];
 	if (sample->count < 2 || total < SAMPLE_MIN)
 		return NBMF_ERR_CONTENT;
-	t = trainer_make(total);
+	order = shuffled(sample);
+	t = order != NULL ? trainer_make(total) : NULL;
 	if (t == NULL)
+	{
+		free(order);
 		return NBMF_ERR_MEMORY;
+	}
 	t->interrupted = params->interrupted;
 	t->image->end_mark = rarest_byte(sample, total);
-	for (size_t i = 0; i < sample->count && status == NBMF_OK; i++)
+	for (size_t k = 0; k < sample->count && status == NBMF_OK; k++)
 	{
-		/* first big steps, then small ones */
-		t->rate = (int32_t) (16 / (1 + done / 300000));
-		if (t->rate < 2)
-			t->rate = 2;
-		if (!learn_one(t, sample->bytes + done, sample->sizes[i]))
+		size_t i = order[k];
+
+		/* first big steps, then smaller ones */
+		t->rate = (int32_t) (4 + 16 / (1 + done / 300000));
+		if (!learn_one(t, sample->bytes + order[sample->count + i], sample->sizes[i]))
 			status = NBMF_ERR_INTERRUPTED;
 		done += sample->sizes[i];
 	}
@@ -336,6 +376,7 @@ nbmf_model_train(const NbmfSample *sample, const NbmfModelParams *params, void *
 							   : NBMF_ERR_MEMORY;
 	}
 	free(image);
+	free(order);
 	trainer_free(t);
 	return status;
 }
