@@ -274,7 +274,15 @@ typedef struct NbmfModelParams
 	bool (*interrupted)(void);
 } NbmfModelParams;
 
+/* What documents have taught: models of any size can be made of it */
+struct NeuralTrainer;
+
 /* neural_train.c, neural_model.c: making and loading models */
+extern NbmfStatus nbmf_model_learn(const NbmfSample *sample, bool (*interrupted)(void),
+								   struct NeuralTrainer **learned);
+extern NbmfStatus nbmf_model_make(const struct NeuralTrainer *learned,
+								  const NbmfModelParams *params, void **stored, size_t *stored_len);
+extern void nbmf_learned_free(struct NeuralTrainer *learned);
 extern NbmfStatus nbmf_model_train(const NbmfSample *sample, const NbmfModelParams *params,
 								   void **stored, size_t *stored_len);
 extern NbmfStatus nbmf_model_memory(const void *stored, size_t len, size_t *bytes);

@@ -2,9 +2,9 @@
  * neural_train.c
  *		Learning a model from documents.
  *
- * One pass.  Each document is first coded as the coder would, with what the
- * documents before it have taught, and every decision moves the evidence and the
- * weights that it came from; only then are its contexts counted.  A model so
+ * One pass, of which models of several sizes can be made.  Each document is first
+ * coded as the coder would, with what the documents before it have taught, and every
+ * decision moves the evidence and the weights that it came from; only then are its contexts counted.  A model so
  * learns to be exactly as sure as it may be about documents that it has not seen.
  * Contexts of the slow stage are counted only where the slow stage was needed,
  * which is where they will be asked.
@@ -21,10 +21,18 @@
 #include <stdlib.h>
 
 /* Fewer bytes teach nothing */
-#define SAMPLE_MIN     1000
+#define SAMPLE_MIN 1000
 
-#define DEFAULT_SLOTS  ((size_t) 950000)
-#define DEFAULT_MEMORY ((size_t) 16 << 20)
+/*
+ * The escape of a small model is small too.  A bucket takes about 16 bytes, stored: of
+ * chat, logs and abstracts a model for 3 to 10 MB saved most with a bucket for 16 slots,
+ * of those for 1, 4, 16, 64 and 256.
+ */
+#define SLOTS_PER_BUCKET   16
+#define ESCAPE_BUCKETS_MIN 64
+
+#define DEFAULT_SLOTS      ((size_t) 950000)
+#define DEFAULT_MEMORY     ((size_t) 16 << 20)
 
 /* ----- setting up, and the end ----- */
 
@@ -158,6 +166,49 @@ put_slot(const NeuralTrainer *t, NeuralImage *image, size_t entry)
 }
 
 /*
+ * Buckets of the escape in a finished image: so many of the trainer's, which are in
+ * the order of their hashes, become one that keeps the lines which were learned from
+ * most.
+ */
+static void
+put_escape(const NeuralTrainer *t, NeuralImage *image)
+{
+	uint32_t merged = t->image->escape_buckets / image->escape_buckets * NEURAL_ESCAPE_WAYS;
+	const uint8_t *from = (const uint8_t *) t->image + t->image->escape_at;
+	uint8_t *to = (uint8_t *) image + image->escape_at;
+	const Node(*nodes)[16] = (const Node(*)[16]) t->nodes;
+
+	for (uint32_t b = 0; b < image->escape_buckets; b++)
+	{
+		uint16_t seen[NEURAL_ESCAPE_WAYS] = {0};
+
+		for (uint32_t i = 0; i < merged; i++, from += NEURAL_ESCAPE_LINE, nodes++)
+		{
+			unsigned place = 0;
+
+			if (from[0] == 0)
+				continue;
+			/* that of its twin, which would hide it, or of the one seen least */
+			for (unsigned w = 0; w < NEURAL_ESCAPE_WAYS; w++)
+			{
+				if (to[w * NEURAL_ESCAPE_LINE] == from[0])
+				{
+					place = w;
+					break;
+				}
+				if (seen[w] < seen[place])
+					place = w;
+			}
+			if (to[place * NEURAL_ESCAPE_LINE] != 0 && seen[place] >= nodes[0][1].n)
+				continue;
+			seen[place] = nodes[0][1].n;
+			memcpy(to + place * NEURAL_ESCAPE_LINE, from, NEURAL_ESCAPE_LINE);
+		}
+		to += NEURAL_ESCAPE_LINE * NEURAL_ESCAPE_WAYS;
+	}
+}
+
+/*
  * The finished image: contexts in slots, those seen most often first, as far as
  * there is room.
  */
@@ -166,7 +217,8 @@ finish_image(const NeuralTrainer *t, const NbmfModelParams *params)
 {
 	size_t slots_max = params->slots > 0 ? params->slots : DEFAULT_SLOTS;
 	size_t memory = params->memory > 0 ? params->memory : DEFAULT_MEMORY;
-	size_t fixed = nbmf_neural_image_size(0, t->image->escape_buckets);
+	uint32_t escape_buckets = t->image->escape_buckets;
+	size_t fixed;
 	size_t entries = (size_t) 1 << t->table_bits;
 	uint8_t *totals = malloc(entries);
 	uint32_t *order = NULL;
@@ -179,6 +231,9 @@ finish_image(const NeuralTrainer *t, const NbmfModelParams *params)
 
 	if (totals == NULL)
 		return NULL;
+	while (escape_buckets > ESCAPE_BUCKETS_MIN && escape_buckets > slots_max / SLOTS_PER_BUCKET)
+		escape_buckets /= 2;
+	fixed = nbmf_neural_image_size(0, escape_buckets);
 	for (size_t i = 0; i < entries; i++)
 	{
 		const Group *group = t->table + i / GROUP;
@@ -203,7 +258,7 @@ finish_image(const NeuralTrainer *t, const NbmfModelParams *params)
 		goto end;
 	if (lines > (memory - fixed) / NEURAL_LINE)
 		lines = (memory - fixed) / NEURAL_LINE;
-	image = malloc(nbmf_neural_image_size((uint32_t) lines, t->image->escape_buckets));
+	image = malloc(nbmf_neural_image_size((uint32_t) lines, escape_buckets));
 	order = malloc((kept + 1) * sizeof(*order));
 	if (image == NULL || order == NULL)
 	{
@@ -211,12 +266,11 @@ finish_image(const NeuralTrainer *t, const NbmfModelParams *params)
 		image = NULL;
 		goto end;
 	}
-	nbmf_neural_image_init(image, (uint32_t) lines, t->image->escape_buckets);
+	nbmf_neural_image_init(image, (uint32_t) lines, escape_buckets);
 	image->end_mark = t->image->end_mark;
 	memcpy(image->evidence, t->image->evidence,
 		   sizeof(NeuralImage) - offsetof(NeuralImage, evidence));
-	memcpy((uint8_t *) image + image->escape_at, (uint8_t *) t->image + t->image->escape_at,
-		   (size_t) t->image->escape_buckets * NEURAL_ESCAPE_LINE * NEURAL_ESCAPE_WAYS);
+	put_escape(t, image);
 	for (size_t i = 0; i < entries; i++)
 		if (totals[i] >= floor && start[totals[i]] < kept)
 			order[start[totals[i]]++] = (uint32_t) i;
@@ -292,7 +346,7 @@ static NeuralTrainer *
 trainer_make(size_t total)
 {
 	NeuralTrainer *t = calloc(1, sizeof(*t));
-	uint32_t buckets = 64;
+	uint32_t buckets = ESCAPE_BUCKETS_MIN;
 	size_t weights = (sizeof(NeuralImage) - offsetof(NeuralImage, fast_found)) / sizeof(int16_t);
 
 	if (t == NULL)
@@ -325,20 +379,20 @@ trainer_make(size_t total)
 }
 
 /*
- * Train a model; *stored is malloc'd and the caller's to free.
+ * Learn from documents.  The contexts are counted then, and none is left out yet, so
+ * that models of any size can be made of one pass over the documents.
  *
  * NBMF_ERR_CONTENT: there is too little to learn from.
  */
 NbmfStatus
-nbmf_model_train(const NbmfSample *sample, const NbmfModelParams *params, void **stored,
-				 size_t *stored_len)
+nbmf_model_learn(const NbmfSample *sample, bool (*interrupted)(void),
+				 struct NeuralTrainer **learned)
 {
 	size_t total = 0;
 	size_t done = 0;
-	NbmfStatus status = NBMF_OK;
-	NeuralImage *image = NULL;
 	NeuralLearn learn_one = nbmf_neural_learn_plain;
 	size_t *order;
+	bool going = true;
 	NeuralTrainer *t;
 
 #ifdef NBMF_NEURAL_HAVE_AVX2
@@ -357,26 +411,62 @@ nbmf_model_train(const NbmfSample *sample, const NbmfModelParams *params, void *
 		free(order);
 		return NBMF_ERR_MEMORY;
 	}
-	t->interrupted = params->interrupted;
+	t->interrupted = interrupted;
 	t->image->end_mark = rarest_byte(sample, total);
-	for (size_t k = 0; k < sample->count && status == NBMF_OK; k++)
+	for (size_t k = 0; k < sample->count && going; k++)
 	{
 		size_t i = order[k];
 
 		/* first big steps, then smaller ones */
 		t->rate = (int32_t) (4 + 16 / (1 + done / 300000));
-		if (!learn_one(t, sample->bytes + order[sample->count + i], sample->sizes[i]))
-			status = NBMF_ERR_INTERRUPTED;
+		going = learn_one(t, sample->bytes + order[sample->count + i], sample->sizes[i]);
 		done += sample->sizes[i];
 	}
-	if (status == NBMF_OK)
-	{
-		image = finish_image(t, params);
-		status = image != NULL ? nbmf_neural_store(image, params->interrupted, stored, stored_len)
-							   : NBMF_ERR_MEMORY;
-	}
-	free(image);
 	free(order);
-	trainer_free(t);
+	if (!going)
+	{
+		trainer_free(t);
+		return NBMF_ERR_INTERRUPTED;
+	}
+	*learned = t;
+	return NBMF_OK;
+}
+
+/*
+ * Make a model of what was learned; *stored is malloc'd and the caller's to free.
+ */
+NbmfStatus
+nbmf_model_make(const struct NeuralTrainer *learned, const NbmfModelParams *params, void **stored,
+				size_t *stored_len)
+{
+	NeuralImage *image = finish_image(learned, params);
+	NbmfStatus status = image != NULL
+							? nbmf_neural_store(image, params->interrupted, stored, stored_len)
+							: NBMF_ERR_MEMORY;
+
+	free(image);
+	return status;
+}
+
+void
+nbmf_learned_free(struct NeuralTrainer *learned)
+{
+	trainer_free(learned);
+}
+
+/*
+ * Train one model; *stored is malloc'd and the caller's to free.
+ */
+NbmfStatus
+nbmf_model_train(const NbmfSample *sample, const NbmfModelParams *params, void **stored,
+				 size_t *stored_len)
+{
+	struct NeuralTrainer *learned;
+	NbmfStatus status = nbmf_model_learn(sample, params->interrupted, &learned);
+
+	if (status != NBMF_OK)
+		return status;
+	status = nbmf_model_make(learned, params, stored, stored_len);
+	nbmf_learned_free(learned);
 	return status;
 }

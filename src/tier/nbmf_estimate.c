@@ -216,40 +216,40 @@ elapsed(instr_time start)
 }
 
 /*
- * Add the rung of a learned model, beside the dictionary or (NULL) none.
+ * Add the rung of a learned model, beside the dictionary or (NULL) none, if
+ * nbmf.train() would find that one pays.
  */
 static void
 add_neural(ReturnSetInfo *rsinfo, const Survey *survey, const NbmfDocuments *documents,
 		   bytea *dictionary)
 {
-	bytea *model = nbmf_documents_learn_model(documents, survey->raw_bytes);
+	bytea *model = NULL;
 	NbmfDict dict = {.id = NBMF_OBJECT_MAX};
-	double fixed;
+	double fixed = 0;
 	NbmfModelJudgement judgement;
 
-	if (model == NULL)
-		return;
-	fixed = VARSIZE_ANY_EXHDR(model);
 	PG_TRY();
 	{
 		if (dictionary != NULL)
 		{
 			dict.bytes = VARDATA_ANY(dictionary);
 			dict.len = VARSIZE_ANY_EXHDR(dictionary);
-			fixed += (double) dict.len;
+			fixed = (double) dict.len;
 			if (nbmf_dict_prepare_encode(&dict, L2_LEVEL) != NBMF_OK)
 				nbmf_report_damage(NBMF_ERR_MEMORY, NULL);
 		}
-		nbmf_documents_judge_model(documents, L2_LEVEL, dictionary != NULL ? &dict : NULL, model,
-								   &judgement);
+		model = nbmf_documents_best_model(documents, L2_LEVEL, dictionary != NULL ? &dict : NULL,
+										  survey->raw_bytes, &judgement);
 	}
 	PG_FINALLY();
 	{
 		nbmf_dict_free(&dict);
 	}
 	PG_END_TRY();
+	if (model == NULL || judgement.total >= judgement.without * judgement.weight)
+		return;
 	add_rung(rsinfo, "neural", survey, judgement.with, judgement.squares,
-			 (double) judgement.judges.count, fixed, judgement.seconds,
+			 (double) judgement.judges.count, fixed + VARSIZE_ANY_EXHDR(model), judgement.seconds,
 			 "UPDATE nbmf.class SET codec = 'neural' WHERE name = 'general'");
 }
 

@@ -24,11 +24,19 @@
 #define REPLACE_GAIN 0.02
 
 /* Content that a model learns from, and content that one is judged on, about */
-#define MODEL_BYTES ((Size) 4 * 1024 * 1024)
+#define MODEL_BYTES (4.0 * 1024 * 1024)
 #define JUDGE_BYTES (1024.0 * 1024)
 
-/* A slot of a model takes about two bytes, stored */
-#define BYTES_PER_SLOT 64
+/*
+ * Sizes of models that are tried: content of the table for a slot, which takes about
+ * two bytes, stored.  On chat, logs and abstracts, in tables of 3 to 60 MB, the best lay
+ * among these, and a size was the worse the farther from the best.
+ */
+static const double bytes_per_slot[] = {512, 256, 128, 64};
+#define FIRST_SIZE 2
+
+#define SLOTS_MIN  1024.0
+#define SLOTS_MAX  1000000.0
 
 /*
  * What is tried: measured on chat, logs, records and notes, d = 6 was never
@@ -72,18 +80,41 @@ nbmf_documents_add(NbmfDocuments *documents, const char *content, Size len)
 }
 
 /*
- * Documents of the judging half that a model, which is slow, is judged on:
- * JUDGE_BYTES of them.
+ * About so many bytes of documents of a half, evenly spread over it: the sample is in
+ * the order of the table, whose beginning may be another kind of documents than its end.
  */
 static NbmfSample
-judges_of_model(const NbmfDocuments *documents, double *raw_bytes)
+spread_half(const NbmfDocuments *documents, int half, double most, double *raw_bytes)
 {
-	NbmfSample judges = {(const uint8 *) documents->half[1].data, documents->sizes[1], 0};
+	const char *from = documents->half[half].data;
+	double share = most / Max(documents->half[half].len, 1);
+	double due = 0;
+	StringInfoData bytes;
+	size_t *sizes;
+	size_t count = 0;
 
-	*raw_bytes = 0;
-	while (judges.count < documents->count[1] && *raw_bytes < JUDGE_BYTES)
-		*raw_bytes += (double) documents->sizes[1][judges.count++];
-	return judges;
+	if (share >= 1)
+	{
+		*raw_bytes = documents->half[half].len;
+		return (NbmfSample){(const uint8 *) from, documents->sizes[half], documents->count[half]};
+	}
+	initStringInfo(&bytes);
+	sizes = palloc(documents->count[half] * sizeof(size_t));
+	for (size_t i = 0; i < documents->count[half]; i++)
+	{
+		size_t size = documents->sizes[half][i];
+
+		due += share * (double) size;
+		if (due >= (double) size / 2)
+		{
+			due -= (double) size;
+			appendBinaryStringInfo(&bytes, from, (int) size);
+			sizes[count++] = size;
+		}
+		from += size;
+	}
+	*raw_bytes = bytes.len;
+	return (NbmfSample){(const uint8 *) bytes.data, sizes, count};
 }
 
 /*
@@ -215,30 +246,38 @@ nbmf_documents_train(const NbmfDocuments *documents, int level, double weight, u
 }
 
 /*
- * A model learned from the training half, palloc'd; NULL if there is too little
- * to learn from.  Of table_bytes of content a model saves some part, and it must
- * save its own size first: a small table gets a small model, of the contexts that
- * are seen most.
+ * Learn from the training half; NULL if there is too little to learn from.  What is
+ * returned is malloc'd: nbmf_learned_free.
  */
-bytea *
-nbmf_documents_learn_model(const NbmfDocuments *documents, double table_bytes)
+static struct NeuralTrainer *
+learn_half(const NbmfDocuments *documents)
 {
-	NbmfSample train = {(const uint8 *) documents->half[0].data, documents->sizes[0], 0};
-	NbmfModelParams params = {.slots = (size_t) Min(Max(table_bytes / BYTES_PER_SLOT, 1024), 1e6),
-							  .interrupted = nbmf_serve_interrupts};
-	Size bytes = 0;
-	void *stored;
-	size_t len;
-	NbmfStatus status;
-	bytea *result = NULL;
+	struct NeuralTrainer *learned = NULL;
+	double bytes;
+	NbmfSample train = spread_half(documents, 0, MODEL_BYTES, &bytes);
+	NbmfStatus status = nbmf_model_learn(&train, nbmf_serve_interrupts, &learned);
 
-	while (train.count < documents->count[0] && bytes < MODEL_BYTES)
-		bytes += documents->sizes[0][train.count++];
-	status = nbmf_model_train(&train, &params, &stored, &len);
 	if (status == NBMF_ERR_INTERRUPTED)
 		nbmf_throw_interrupt();
-	if (status == NBMF_ERR_CONTENT)
-		return NULL;
+	if (status != NBMF_OK && status != NBMF_ERR_CONTENT)
+		nbmf_report_damage(status, NULL);
+	return learned;
+}
+
+/*
+ * A model of at most so many slots, palloc'd.
+ */
+static bytea *
+make_model(const struct NeuralTrainer *learned, double slots)
+{
+	NbmfModelParams params = {.slots = (size_t) slots, .interrupted = nbmf_serve_interrupts};
+	void *stored;
+	size_t len;
+	NbmfStatus status = nbmf_model_make(learned, &params, &stored, &len);
+	bytea *result;
+
+	if (status == NBMF_ERR_INTERRUPTED)
+		nbmf_throw_interrupt();
 	if (status != NBMF_OK)
 		nbmf_report_damage(status, NULL);
 	result = palloc_extended(VARHDRSZ + len, MCXT_ALLOC_NO_OOM);
@@ -254,72 +293,152 @@ nbmf_documents_learn_model(const NbmfDocuments *documents, double table_bytes)
 }
 
 /*
- * What some of the judging half takes with a model and a dictionary (NULL:
- * none), and without the model; both may be smaller for the other.
+ * What the judges take with a model and a dictionary (NULL: none); both may be smaller
+ * for the other.
  */
-void
-nbmf_documents_judge_model(const NbmfDocuments *documents, int level, const NbmfDict *dict,
-						   bytea *payload, NbmfModelJudgement *judgement)
+static void
+judge_model(int level, const NbmfDict *dict, bytea *payload, NbmfModelJudgement *judgement)
 {
 	NbmfModel model = {.id = NBMF_OBJECT_MAX};
 	instr_time start;
 	instr_time now;
 	size_t size;
-	NbmfStatus status = nbmf_model_memory(VARDATA_ANY(payload), VARSIZE_ANY_EXHDR(payload), &size);
+	NbmfStatus status = nbmf_model_memory(VARDATA(payload), VARSIZE(payload) - VARHDRSZ, &size);
 	void *room;
 
 	if (status != NBMF_OK)
 		nbmf_report_damage(status, NULL);
 	room = MemoryContextAllocHuge(CurrentMemoryContext, size + 64);
 	model.image = (void *) TYPEALIGN(64, room);
-	status = nbmf_model_load(VARDATA_ANY(payload), VARSIZE_ANY_EXHDR(payload),
+	status = nbmf_model_load(VARDATA(payload), VARSIZE(payload) - VARHDRSZ,
 							 unconstify(void *, model.image), size);
 	if (status != NBMF_OK)
 		nbmf_report_damage(status, NULL);
-	judgement->judges = judges_of_model(documents, &judgement->raw_bytes);
-	judgement->without = sample_cost(&judgement->judges, level, dict, NULL, NULL);
 	INSTR_TIME_SET_CURRENT(start);
 	judgement->with = sample_cost(&judgement->judges, level, dict, &model, &judgement->squares);
 	INSTR_TIME_SET_CURRENT(now);
 	INSTR_TIME_SUBTRACT(now, start);
 	judgement->seconds = INSTR_TIME_GET_DOUBLE(now);
+	judgement->total = judgement->with * judgement->weight + VARSIZE(payload) - VARHDRSZ;
 	pfree(room);
 }
 
 /*
+ * Try a size of model.  False if it is worse than the best one before it, which
+ * *judgement is about; the palloc'd *best changes where it is better.
+ */
+static bool
+try_size(const struct NeuralTrainer *learned, double slots, int level, const NbmfDict *dict,
+		 bytea **best, NbmfModelJudgement *judgement)
+{
+	NbmfModelJudgement tried = *judgement;
+	bytea *payload;
+
+	if (*best != NULL && slots == judgement->slots)
+		return true;
+	payload = make_model(learned, slots);
+	tried.slots = slots;
+	judge_model(level, dict, payload, &tried);
+	if (*best != NULL && tried.total >= judgement->total)
+	{
+		pfree(payload);
+		return false;
+	}
+	if (*best != NULL)
+		pfree(*best);
+	*best = payload;
+	*judgement = tried;
+	return true;
+}
+
+/*
+ * Of the sizes of model the one that is best for a table, palloc'd.
+ */
+static bytea *
+best_size(const struct NeuralTrainer *learned, int level, const NbmfDict *dict, double table_bytes,
+		  NbmfModelJudgement *judgement)
+{
+	double slots[lengthof(bytes_per_slot)];
+	bytea *best = NULL;
+	int size;
+
+	for (size = 0; size < lengthof(slots); size++)
+		slots[size] = Min(Max(table_bytes / bytes_per_slot[size], SLOTS_MIN), SLOTS_MAX);
+	try_size(learned, slots[FIRST_SIZE], level, dict, &best, judgement);
+
+	/* smaller ones while they are better; where none is, larger ones */
+	size = FIRST_SIZE;
+	while (--size >= 0)
+		if (!try_size(learned, slots[size], level, dict, &best, judgement))
+			break;
+	if (judgement->slots == slots[FIRST_SIZE])
+		for (size = FIRST_SIZE + 1; size < lengthof(slots); size++)
+			if (!try_size(learned, slots[size], level, dict, &best, judgement))
+				break;
+	return best;
+}
+
+/*
+ * The model that saves most beside a dictionary (NULL: none), palloc'd, even if that is
+ * less than its own size; NULL if there is too little to learn from.  The larger the
+ * table, the more often is saved what a model saves, and the model is there once: so
+ * several sizes are judged, made of one pass over the documents.
+ */
+bytea *
+nbmf_documents_best_model(const NbmfDocuments *documents, int level, const NbmfDict *dict,
+						  double table_bytes, NbmfModelJudgement *judgement)
+{
+	struct NeuralTrainer *learned = learn_half(documents);
+	bytea *best = NULL;
+
+	if (learned == NULL)
+		return NULL;
+	PG_TRY();
+	{
+		judgement->judges = spread_half(documents, 1, JUDGE_BYTES, &judgement->raw_bytes);
+		judgement->weight = table_bytes / Max(judgement->raw_bytes, 1);
+		judgement->without = sample_cost(&judgement->judges, level, dict, NULL, NULL);
+		best = best_size(learned, level, dict, table_bytes, judgement);
+	}
+	PG_FINALLY();
+	{
+		nbmf_learned_free(learned);
+	}
+	PG_END_TRY();
+	return best;
+}
+
+/*
  * Best model for the documents beside the object dictionary (0: none), palloc'd;
- * NULL if there is too little to learn from, or it does not pay.  weight is how
- * often what it saves is saved: content of the table by content that judges; the
- * model is there once.  current is the model in use, 0 for none.
+ * NULL if there is too little to learn from, or it does not pay.  current is the
+ * model in use, 0 for none.
  */
 bytea *
 nbmf_documents_train_model(const NbmfDocuments *documents, int level, double table_bytes,
 						   NbmfObjectIds current, double *ratio)
 {
 	const NbmfDict *dict = NULL;
-	bytea *payload = nbmf_documents_learn_model(documents, table_bytes);
 	NbmfModelJudgement judgement;
-	double weight;
+	bytea *payload;
 	double least;
 
-	if (payload == NULL)
-		return NULL;
 	if (current.dictionary != 0)
 		(void) nbmf_dict_for_encode(current.dictionary, level, &dict);
-	nbmf_documents_judge_model(documents, level, dict, payload, &judgement);
-	weight = table_bytes / Max(judgement.raw_bytes, 1);
-	least = judgement.without * weight;
+	payload = nbmf_documents_best_model(documents, level, dict, table_bytes, &judgement);
+	if (payload == NULL)
+		return NULL;
+	least = judgement.without * judgement.weight;
 	if (current.model != 0)
 	{
 		const NbmfModel *in_use = NULL;
 
 		(void) nbmf_model_for(current.model, &in_use);
 		if (in_use != NULL)
-			least = Min(least, sample_cost(&judgement.judges, level, dict, in_use, NULL) * weight *
-								   (1 - REPLACE_GAIN));
+			least = Min(least, sample_cost(&judgement.judges, level, dict, in_use, NULL) *
+								   judgement.weight * (1 - REPLACE_GAIN));
 	}
 	*ratio = judgement.raw_bytes / Max(judgement.with, 1);
-	if (judgement.with * weight + VARSIZE_ANY_EXHDR(payload) < least)
+	if (judgement.total < least)
 		return payload;
 	pfree(payload);
 	return NULL;

@@ -93,16 +93,18 @@ typedef struct NbmfModelJudgement
 {
 	NbmfSample judges; /* those documents */
 	double raw_bytes;
+	double weight;  /* content of the table by that */
 	double without; /* bytes of their frames without the model */
+	double slots;   /* of the model, at most */
 	double with;
 	double squares; /* of those, their sum */
-	double seconds; /* of encoding and checking them with it */
+	double total;   /* of the table's frames with the model, and of the model */
+	double seconds; /* of encoding them with it */
 } NbmfModelJudgement;
 
-extern bytea *nbmf_documents_learn_model(const NbmfDocuments *documents, double table_bytes);
-extern void nbmf_documents_judge_model(const NbmfDocuments *documents, int level,
-									   const NbmfDict *dict, bytea *payload,
-									   NbmfModelJudgement *judgement);
+extern bytea *nbmf_documents_best_model(const NbmfDocuments *documents, int level,
+										const NbmfDict *dict, double table_bytes,
+										NbmfModelJudgement *judgement);
 extern bytea *nbmf_documents_train_model(const NbmfDocuments *documents, int level,
 										 double table_bytes, NbmfObjectIds current, double *ratio);
 

@@ -385,6 +385,61 @@ stored_models(void)
 	}
 }
 
+/*
+ * Models of several sizes from one pass over the documents: the largest is the one that
+ * training makes, the smaller ones are smaller in all that they keep, and do less well.
+ */
+static void
+sizes(void)
+{
+	NbmfSample sample = neural_sample();
+	NbmfModelParams params[] = {{.slots = 0}, {.slots = 2000}, {.slots = 500}, {.slots = 100}};
+	struct NeuralTrainer *learned = NULL;
+	NbmfModel whole = {0};
+	size_t last_len = SIZE_MAX;
+	size_t last_image = SIZE_MAX;
+	size_t last_made = 0;
+
+	if (!prepare())
+		return;
+	whole = model;
+	CHECK(nbmf_model_learn(&sample, NULL, &learned) == NBMF_OK, "learning");
+	for (size_t p = 0; p < sizeof(params) / sizeof(*params) && learned != NULL; p++)
+	{
+		void *made = NULL;
+		void *again = NULL;
+		size_t len = 0;
+		size_t again_len = 0;
+		size_t sum = 0;
+
+		if (!CHECK(nbmf_model_make(learned, &params[p], &made, &len) == NBMF_OK &&
+					   nbmf_model_train(&sample, &params[p], &again, &again_len) == NBMF_OK &&
+					   len == again_len && memcmp(made, again, len) == 0 &&
+					   neural_model_open(made, len, &model),
+				   "%zu slots", params[p].slots))
+			break;
+		CHECK(p > 0 || (len == stored_len && memcmp(made, stored, len) == 0), "the largest");
+		for (uint32_t i = 0; i < 100; i++)
+		{
+			uint8_t content[NEURAL_DOCUMENT_ROOM];
+			size_t content_len = neural_document(7000 + i, content);
+
+			sum += round_trip(NBMF_NEURAL_SHORT, NULL, 0, content, content_len);
+		}
+		CHECK(len < last_len && model.image_len < last_image && sum > last_made,
+			  "%zu slots: %zu bytes stored, %zu loaded, 100 documents in %zu", params[p].slots, len,
+			  model.image_len, sum);
+		last_len = len;
+		last_image = model.image_len;
+		last_made = sum;
+		neural_model_close(&model);
+		free(made);
+		free(again);
+	}
+	nbmf_learned_free(learned);
+	model = whole;
+}
+
 static unsigned asked;
 static unsigned stop_at;
 
@@ -438,6 +493,7 @@ test_neural(bool quick)
 	tap_run("neural: another model", wrong_model);
 	tap_run("neural: frames", frames);
 	tap_run("neural: stored models", stored_models);
+	tap_run("neural: models of several sizes", sizes);
 	neural_model_close(&model);
 	free(stored);
 	free(state);
