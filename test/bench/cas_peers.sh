@@ -19,6 +19,8 @@
 #   NBMF_DOCUMENTS     documents of each corpus that hits puts, the first (3000)
 #   NBMF_SOAK_SECONDS  how long soak's clients work (600)
 #   NBMF_CAS_SECONDS   how long each query runs (4)
+#   NBMF_WORKERS       parallel workers of each build (0); HNSW's graph is built in
+#                      memory, 8 GB of it at most where there are workers
 #   NBMF_PGVECTOR      a source tree of pgvector 0.7 or later, for vector; it is
 #                      copied and built in the scratch directory.  Without it the
 #                      installed pgvector is taken, if there is one.
@@ -558,8 +560,8 @@ measure_vector()
 
 		\`NBMF_ROWS=$rows NBMF_PGVECTOR=... test/bench/cas_peers.sh vector\`
 
-		PostgreSQL $(sql -c 'SHOW server_version'), pgvector $(sql -c "SELECT extversion FROM pg_extension WHERE extname = 'vector'"), HNSW with its defaults (m 16, ef_construction 64), both
-		built by one process. Recall is against a scan of the whole table, of 100 queries.
+		PostgreSQL $(sql -c 'SHOW server_version'), pgvector $(sql -c "SELECT extversion FROM pg_extension WHERE extname = 'vector'"), HNSW with its defaults (m 16, ef_construction 64), each
+		built by $((${NBMF_WORKERS:-0} + 1)) processes. Recall is against a scan of the whole table, of 100 queries.
 
 	TEXT
 	if have_corpora; then
@@ -586,8 +588,8 @@ nbmf_requirements
 nbmf_scratch
 nbmf_build "$top"
 nbmf_server bench "shared_preload_libraries = 'nbmf'" "nbmf.latency_sample = 0" "shared_buffers = '1GB'" "max_wal_size = '16GB'" "checkpoint_timeout = '1h'" \
-	"plan_cache_mode = force_generic_plan" "maintenance_work_mem = '512MB'" "autovacuum = off" "fsync = off" "jit = off" \
-	"max_parallel_workers_per_gather = 0" "max_parallel_maintenance_workers = 0"
+	"plan_cache_mode = force_generic_plan" "maintenance_work_mem = '$([ "${NBMF_WORKERS:-0}" = 0 ] && echo 512MB || echo 8GB)'" "autovacuum = off" "fsync = off" "jit = off" \
+	"max_parallel_workers_per_gather = 0" "max_parallel_maintenance_workers = ${NBMF_WORKERS:-0}" "max_worker_processes = 24" "max_parallel_workers = 16" "min_parallel_table_scan_size = '64kB'"
 cas_measure_create
 changed_create
 for part in "$@"; do
