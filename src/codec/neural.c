@@ -3,7 +3,7 @@
  *		The neural codec's door: one document, one loaded model, and the coder
  *		that suits the processor.
  *
- * The coder for AVX2 and the one in plain C give the same bits; which of them
+ * The coder for vectors and the one in plain C give the same bits; which of them
  * runs is nobody's concern but the clock's.
  */
 #include "codec/neural_core.h"
@@ -15,12 +15,14 @@ nbmf_neural_state_size(void)
 }
 
 /*
- * Whether the processor has AVX2 and it is not to be ignored for a test.
+ * Whether the processor has AVX2 or NEON and it is not to be ignored for a test.
  */
 bool
-nbmf_neural_use_avx2(void)
+nbmf_neural_use_vector(void)
 {
-#ifdef NBMF_NEURAL_HAVE_AVX2
+#if defined(NBMF_NEURAL_HAVE_VECTOR) && defined(__aarch64__)
+	return !nbmf_neural_force_plain;
+#elif defined(NBMF_NEURAL_HAVE_VECTOR)
 	return !nbmf_neural_force_plain && __builtin_cpu_supports("avx2") &&
 		   __builtin_cpu_supports("bmi2");
 #else
@@ -50,10 +52,10 @@ nbmf_neural_encode(void *state, const void *image, NbmfNeuralForm form, const vo
 	if (len > (bounded ? NBMF_CONTENT_MAX : NBMF_NEURAL_SHORT_MAX))
 		return NBMF_ERR_TOO_LARGE;
 	neural_begin(s, history, history_len, content);
-#ifdef NBMF_NEURAL_HAVE_AVX2
-	if (nbmf_neural_use_avx2())
+#ifdef NBMF_NEURAL_HAVE_VECTOR
+	if (nbmf_neural_use_vector())
 		status =
-			nbmf_neural_encode_avx2(s, image, content, len, bounded, payload, cap, payload_len);
+			nbmf_neural_encode_vector(s, image, content, len, bounded, payload, cap, payload_len);
 	else
 #endif
 		status =
@@ -83,10 +85,10 @@ nbmf_neural_decode(void *state, const void *image, NbmfNeuralForm form, const vo
 	if (cap > NBMF_CONTENT_MAX)
 		return NBMF_ERR_TOO_LARGE;
 	neural_begin(s, history, history_len, content);
-#ifdef NBMF_NEURAL_HAVE_AVX2
-	if (nbmf_neural_use_avx2())
+#ifdef NBMF_NEURAL_HAVE_VECTOR
+	if (nbmf_neural_use_vector())
 		status =
-			nbmf_neural_decode_avx2(s, image, payload, payload_len, bounded, content, cap, len);
+			nbmf_neural_decode_vector(s, image, payload, payload_len, bounded, content, cap, len);
 	else
 #endif
 		status =

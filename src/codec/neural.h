@@ -183,12 +183,12 @@ typedef struct NeuralState
 #define NEURAL_STATE_KEPT offsetof(NeuralState, pos)
 
 /*
- * The coder and the learner, for plain C and for AVX2
+ * The coder and the learner, for plain C and for vectors
  */
 struct NeuralTrainer;
 typedef bool (*NeuralLearn)(struct NeuralTrainer *t, const uint8_t *content, size_t len);
 
-extern bool nbmf_neural_use_avx2(void);
+extern bool nbmf_neural_use_vector(void);
 extern bool nbmf_neural_learn_plain(struct NeuralTrainer *t, const uint8_t *content, size_t len);
 extern NbmfStatus nbmf_neural_encode_plain(NeuralState *s, const NeuralImage *image,
 										   const uint8_t *content, size_t len, bool bounded,
@@ -196,15 +196,16 @@ extern NbmfStatus nbmf_neural_encode_plain(NeuralState *s, const NeuralImage *im
 extern NbmfStatus nbmf_neural_decode_plain(NeuralState *s, const NeuralImage *image,
 										   const uint8_t *payload, size_t payload_len, bool bounded,
 										   uint8_t *content, size_t cap, size_t *len);
-#if defined(__x86_64__) && defined(__GNUC__)
-#define NBMF_NEURAL_HAVE_AVX2
-extern bool nbmf_neural_learn_avx2(struct NeuralTrainer *t, const uint8_t *content, size_t len);
-extern NbmfStatus nbmf_neural_encode_avx2(NeuralState *s, const NeuralImage *image,
-										  const uint8_t *content, size_t len, bool bounded,
-										  uint8_t *payload, size_t cap, size_t *payload_len);
-extern NbmfStatus nbmf_neural_decode_avx2(NeuralState *s, const NeuralImage *image,
-										  const uint8_t *payload, size_t payload_len, bool bounded,
-										  uint8_t *content, size_t cap, size_t *len);
+#if defined(__GNUC__) && (defined(__x86_64__) || (defined(__aarch64__) && defined(__AARCH64EL__)))
+#define NBMF_NEURAL_HAVE_VECTOR
+extern bool nbmf_neural_learn_vector(struct NeuralTrainer *t, const uint8_t *content, size_t len);
+extern NbmfStatus nbmf_neural_encode_vector(NeuralState *s, const NeuralImage *image,
+											const uint8_t *content, size_t len, bool bounded,
+											uint8_t *payload, size_t cap, size_t *payload_len);
+extern NbmfStatus nbmf_neural_decode_vector(NeuralState *s, const NeuralImage *image,
+											const uint8_t *payload, size_t payload_len,
+											bool bounded, uint8_t *content, size_t cap,
+											size_t *len);
 #endif
 
 /* neural_model.c: what loader and trainer share */

@@ -12,8 +12,10 @@
 
 #include <string.h>
 
-#ifdef NBMF_NEURAL_AVX2
+#if defined(NBMF_NEURAL_AVX2)
 #include <immintrin.h>
+#elif defined(NBMF_NEURAL_NEON)
+#include "codec/neural_neon.h"
 #endif
 
 NEURAL_INLINE unsigned
@@ -50,6 +52,8 @@ neural_equal(const uint8_t *bytes, uint8_t c)
 #ifdef NBMF_NEURAL_AVX2
 	return (uint32_t) _mm_movemask_epi8(_mm_cmpeq_epi8(
 		_mm_loadu_si128((const __m128i *) (const void *) bytes), _mm_set1_epi8((char) c)));
+#elif defined(NBMF_NEURAL_NEON)
+	return neon_mask(vceqq_u8(vld1q_u8(bytes), vdupq_n_u8(c)));
 #else
 	uint32_t mask = 0;
 
@@ -232,6 +236,9 @@ neural_hear_all(NeuralState *s, const NeuralImage *image)
 						  _mm_loadu_si128((const __m128i *) (const void *) s->symbol[2]),
 						  _mm_setr_epi32(0xffff, 0, 0, 0));
 	neural_note_levels(s, levels, 3);
+#elif defined(NBMF_NEURAL_NEON)
+	(void) image;
+	neon_hear_all(s);
 #else
 	for (unsigned i = NEURAL_CONTEXT; i < NEURAL_BIAS; i++)
 	{
@@ -284,6 +291,10 @@ neural_exclude(NeuralState *s, const NeuralImage *image, uint8_t c)
 	neural_set_cells_avx2(s, levels, symbol0, symbol1, symbol2,
 						  _mm_andnot_si128(is0, _mm_setr_epi32(0xffff, 0, 0, 0)));
 	neural_note_levels(s, levels, matches);
+#elif defined(NBMF_NEURAL_NEON)
+	(void) image;
+	s->excluded[s->excluded_count++] = c;
+	neon_exclude(s, c);
 #else
 	uint32_t touched = neural_equal(s->symbol[0], c) | neural_equal(s->symbol[1], c) |
 					   neural_equal(s->symbol[2], c);

@@ -224,16 +224,26 @@ neural_find(NeuralState *s, unsigned i)
 {
 	const uint8_t *line = s->line[i];
 	uint16_t check = neural_check(s->hash[i]);
-#ifdef NBMF_NEURAL_AVX2
-	__m128i checks = _mm_loadu_si128((const __m128i *) (const void *) line);
-	uint32_t mask =
-		(uint32_t) _mm_movemask_epi8(_mm_cmpeq_epi16(checks, _mm_set1_epi16((short) check)));
-	uint32_t slot = neural_lowest(mask | 0x8000) >> 1;
+#if defined(NBMF_NEURAL_AVX2) || defined(NBMF_NEURAL_NEON)
+	uint32_t slot;
+	uint64_t there;
 	uint64_t said;
 
+#ifdef NBMF_NEURAL_AVX2
+	{
+		__m128i checks = _mm_loadu_si128((const __m128i *) (const void *) line);
+		uint32_t mask =
+			(uint32_t) _mm_movemask_epi8(_mm_cmpeq_epi16(checks, _mm_set1_epi16((short) check)));
+
+		slot = neural_lowest(mask | 0x8000) >> 1;
+		there = 0 - (uint64_t) (mask != 0);
+	}
+#else
+	there = 0 - (uint64_t) neon_slot(line, check, &slot);
+#endif
 	/* a slot's six bytes, from the two before it on */
 	memcpy(&said, line + NEURAL_LINE_CHECKS - 2 + NEURAL_SLOT_LEN * slot, 8);
-	said = (said >> 16) & (0 - (uint64_t) (mask != 0));
+	said = (said >> 16) & there;
 	s->symbol[0][i] = (uint8_t) said;
 	s->symbol[1][i] = (uint8_t) (said >> 8);
 	s->symbol[2][i] = (uint8_t) (said >> 16);
@@ -450,6 +460,8 @@ neural_dot(const int16_t *x, const int16_t *a, const int16_t *b, const int16_t *
 	half = _mm_add_epi32(half, _mm_shuffle_epi32(half, 0x4e));
 	half = _mm_add_epi32(half, _mm_shuffle_epi32(half, 0xb1));
 	return _mm_cvtsi128_si32(half);
+#elif defined(NBMF_NEURAL_NEON)
+	return neon_dot(x, a, b, c);
 #else
 	int32_t sum = 0;
 
@@ -585,6 +597,10 @@ neural_weigh(const NeuralState *s, const NeuralImage *image, unsigned guess, uns
 	LANE(x1, 7, 15);
 #undef LANE
 	_mm256_storeu_si256((__m256i *) (void *) d->x, _mm256_set_m128i(x1, x0));
+#elif defined(NBMF_NEURAL_NEON)
+	agree = neon_cells_for(s, c, d->cell) & contexts;
+	for (unsigned i = 0; i < NEURAL_INPUTS; i++)
+		d->x[i] = evidence[i][d->cell[i]];
 #else
 	agree = 0;
 	for (unsigned i = 0; i < NEURAL_INPUTS; i++)

@@ -327,6 +327,8 @@ move_weights(NeuralTrainer *t, const int16_t *weights, const int16_t *x, int32_t
 		_mm256_storeu_si256((__m256i *) (void *) coarse,
 							_mm256_permute4x64_epi64(_mm256_packs_epi32(w[0], w[1]), 0xd8));
 	}
+#elif defined(NBMF_NEURAL_NEON)
+	neon_move_weights(fine, coarse, x, error, limit, FINE_SHIFT);
 #else
 	for (unsigned i = 0; i < NEURAL_INPUTS; i++)
 	{

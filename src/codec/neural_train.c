@@ -395,9 +395,9 @@ nbmf_model_learn(const NbmfSample *sample, bool (*interrupted)(void),
 	bool going = true;
 	NeuralTrainer *t;
 
-#ifdef NBMF_NEURAL_HAVE_AVX2
-	if (nbmf_neural_use_avx2())
-		learn_one = nbmf_neural_learn_avx2;
+#ifdef NBMF_NEURAL_HAVE_VECTOR
+	if (nbmf_neural_use_vector())
+		learn_one = nbmf_neural_learn_vector;
 #endif
 
 	for (size_t i = 0; i < sample->count; i++)
