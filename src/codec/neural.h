@@ -31,20 +31,18 @@ enum
 	NEURAL_MATCH_SHORT,
 	NEURAL_ORDER20,
 	NEURAL_ORDER12,
-	NEURAL_VALUES, /* field, value so far and value before */
-	NEURAL_ORDER8,
 	NEURAL_WORDS, /* word so far and word before */
 	NEURAL_ORDER6,
-	NEURAL_ORDER5,
 	NEURAL_FIELD, /* field, and its value so far */
 	NEURAL_ORDER4,
-	NEURAL_PLACE, /* field, length of its value, two bytes */
+	NEURAL_PLACE, /* field; length of its value and two bytes, or word */
 	NEURAL_ORDER3,
 	NEURAL_ORDER2,
 	NEURAL_ORDER1,
-	NEURAL_BIAS,
-	NEURAL_INPUTS,
-	NEURAL_CONTEXT = NEURAL_ORDER20 /* the first of them */
+	NEURAL_CONTEXT_END,              /* inputs from here on say nothing */
+	NEURAL_CONTEXT = NEURAL_ORDER20, /* the first of the contexts */
+	NEURAL_BIAS = 15,
+	NEURAL_INPUTS
 };
 
 _Static_assert(NEURAL_INPUTS == 16, "one vector of int16");
@@ -52,10 +50,10 @@ _Static_assert(NEURAL_INPUTS == 16, "one vector of int16");
 /* The contexts that decide most bytes alone, and the plain orders, as bits */
 #define NEURAL_FAST \
 	(1u << NEURAL_ORDER20 | 1u << NEURAL_ORDER12 | 1u << NEURAL_FIELD | 1u << NEURAL_ORDER6)
-#define NEURAL_SLOW (0x7ffcu & ~NEURAL_FAST)
+#define NEURAL_CONTEXTS ((1u << NEURAL_CONTEXT_END) - (1u << NEURAL_CONTEXT))
+#define NEURAL_SLOW     (NEURAL_CONTEXTS & ~NEURAL_FAST)
 #define NEURAL_ORDERS \
-	(0x7ffcu &        \
-	 ~(1u << NEURAL_VALUES | 1u << NEURAL_WORDS | 1u << NEURAL_FIELD | 1u << NEURAL_PLACE))
+	(NEURAL_CONTEXTS & ~(1u << NEURAL_WORDS | 1u << NEURAL_FIELD | 1u << NEURAL_PLACE))
 
 /* A line of slots: the checks of all, then symbols and levels of each */
 #define NEURAL_LINE        64
@@ -99,6 +97,7 @@ typedef struct NeuralImage
 	int16_t rank_match[3][64][NEURAL_INPUTS];
 	int16_t rank_class[3][256][NEURAL_INPUTS];
 	int16_t escape_weights[256][NEURAL_INPUTS];
+	int16_t escape_excluded[128][NEURAL_INPUTS];
 } NeuralImage;
 
 /* What is known of the bytes before the next one, as far as contexts use it */
@@ -107,7 +106,6 @@ typedef struct NeuralContext
 	uint64_t recent[3]; /* the last 24 bytes, the latest lowest */
 	uint32_t field;
 	uint32_t value;
-	uint32_t value_before;
 	uint32_t value_len;
 	uint32_t word;
 	uint32_t word_before;
@@ -166,7 +164,7 @@ typedef struct NeuralState
 	bool slow;                          /* the slow stage was needed */
 	bool slow_hashed;                   /* its hashes are there already */
 	uint8_t excluded_count;
-	uint8_t excluded[4];
+	uint32_t excluded; /* wrong guesses, the first lowest */
 
 	/*
 	 * What the contexts say.  symbol[k][i]: the k-th symbol of input i; cell[k][i]:

@@ -218,8 +218,8 @@ neural_note_levels(NeuralState *s, __m256i levels, uint32_t matches)
 		0xd8);
 	uint32_t mask = ~(uint32_t) _mm256_movemask_epi8(none);
 
-	s->found = (s->found & matches) | (mask & 0xfffc);
-	s->guessing = (s->guessing & matches) | (mask >> 16 & 0xfffc);
+	s->found = (s->found & matches) | (mask & NEURAL_CONTEXTS);
+	s->guessing = (s->guessing & matches) | (mask >> 16 & NEURAL_CONTEXTS);
 }
 #endif
 
@@ -240,7 +240,7 @@ neural_hear_all(NeuralState *s, const NeuralImage *image)
 	(void) image;
 	neon_hear_all(s);
 #else
-	for (unsigned i = NEURAL_CONTEXT; i < NEURAL_BIAS; i++)
+	for (unsigned i = NEURAL_CONTEXT; i < NEURAL_CONTEXT_END; i++)
 	{
 		uint32_t levels = s->levels[i];
 
@@ -254,6 +254,12 @@ neural_hear_all(NeuralState *s, const NeuralImage *image)
 		neural_set_cells(s, image, i);
 	}
 #endif
+}
+
+NEURAL_INLINE void
+neural_note_excluded(NeuralState *s, uint8_t c)
+{
+	s->excluded |= (uint32_t) c << 8 * s->excluded_count++;
 }
 
 /*
@@ -282,7 +288,7 @@ neural_exclude(NeuralState *s, const NeuralImage *image, uint8_t c)
 	uint32_t matches = 3 & ~(uint32_t) _mm_movemask_epi8(is0);
 
 	(void) image;
-	s->excluded[s->excluded_count++] = c;
+	neural_note_excluded(s, c);
 	levels = _mm256_blendv_epi8(levels, not0, _mm256_cvtepi8_epi16(is0));
 	levels = _mm256_blendv_epi8(levels, not1, _mm256_cvtepi8_epi16(is1));
 	levels = _mm256_blendv_epi8(levels, not2, _mm256_cvtepi8_epi16(is2));
@@ -293,13 +299,13 @@ neural_exclude(NeuralState *s, const NeuralImage *image, uint8_t c)
 	neural_note_levels(s, levels, matches);
 #elif defined(NBMF_NEURAL_NEON)
 	(void) image;
-	s->excluded[s->excluded_count++] = c;
+	neural_note_excluded(s, c);
 	neon_exclude(s, c);
 #else
 	uint32_t touched = neural_equal(s->symbol[0], c) | neural_equal(s->symbol[1], c) |
 					   neural_equal(s->symbol[2], c);
 
-	s->excluded[s->excluded_count++] = c;
+	neural_note_excluded(s, c);
 	for (touched &= s->found; touched != 0; touched &= touched - 1)
 	{
 		unsigned i = neural_lowest(touched);

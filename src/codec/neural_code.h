@@ -93,7 +93,8 @@ coder_flush(NeuralCoder *c)
 
 /* A byte that nobody guessed; nodes are stretched to inputs */
 NEURAL_INLINE uint8_t
-code_escape(const NeuralImage *image, uint64_t *hash, NeuralCoder *coder, bool decode, uint8_t y)
+code_escape(const NeuralState *s, const NeuralImage *image, uint64_t *hash, NeuralCoder *coder,
+			bool decode, uint8_t y)
 {
 	uint32_t node = 1;
 
@@ -110,11 +111,12 @@ code_escape(const NeuralImage *image, uint64_t *hash, NeuralCoder *coder, bool d
 		}
 		for (unsigned i = 0; i < NEURAL_ESCAPE_CONTEXTS; i++)
 			line[i] = neural_escape_line(image, hash[i]);
-		for (unsigned n = 0; n < 4; n++)
+		for (unsigned depth = 4 * half; depth < 4 * half + 4; depth++)
 		{
 			int16_t x[NEURAL_INPUTS];
-			bool bit = coder_bit(coder, decode, (y >> (7 - 4 * half - n)) & 1,
-								 neural_squash(neural_escape_logit(image, line, at, node, x)));
+			uint32_t excluded = neural_escape_excluded(s->excluded, s->excluded_count, node, depth);
+			int32_t logit = neural_escape_logit(image, line, at, node, excluded, x);
+			bool bit = coder_bit(coder, decode, (y >> (7 - depth)) & 1, neural_squash(logit));
 
 			node = node << 1 | bit;
 			at = at << 1 | bit;
@@ -132,6 +134,7 @@ code_symbol(NeuralState *s, const NeuralImage *image, NeuralCoder *coder, bool d
 	unsigned guess = 0;
 
 	s->excluded_count = 0;
+	s->excluded = 0;
 	neural_find_fast(s, image);
 	if (neural_decide_fast(s, image, false, &d) && d.logit > FAST_LOGIT)
 	{
@@ -154,7 +157,7 @@ code_symbol(NeuralState *s, const NeuralImage *image, NeuralCoder *coder, bool d
 	}
 	if (s->excluded_count == 0)
 		neural_escape_begin(s, image, hash);
-	return code_escape(image, hash, coder, decode, y);
+	return code_escape(s, image, hash, coder, decode, y);
 }
 
 /*

@@ -52,17 +52,16 @@ NEURAL_INLINE void
 neural_hash_slow(const NeuralContext *x, uint64_t *h)
 {
 	uint64_t w = x->recent[0];
-	uint64_t place = x->value_len < 12 ? x->value_len : 12;
 
 	h[NEURAL_ORDER1] = neural_mix(5, w & 0xff);
 	h[NEURAL_ORDER2] = neural_mix(6, w & 0xffff);
 	h[NEURAL_ORDER3] = neural_mix(7, w & 0xffffff);
 	h[NEURAL_ORDER4] = neural_mix(8, w & UINT64_C(0xffffffff));
-	h[NEURAL_ORDER5] = neural_mix(9, w & UINT64_C(0xffffffffff));
-	h[NEURAL_ORDER8] = neural_mix(10, w);
 	h[NEURAL_WORDS] = neural_mix(neural_mix(11, x->word), x->word_before);
-	h[NEURAL_PLACE] = neural_mix(neural_mix(12, x->field), (w & 0xffff) | place << 20);
-	h[NEURAL_VALUES] = neural_mix(h[NEURAL_FIELD], x->value_before);
+	/* near the beginning of a value, where in it; further on it is text */
+	h[NEURAL_PLACE] =
+		neural_mix(neural_mix(12, x->field),
+				   x->value_len < 12 ? (w & 0xffff) | (uint64_t) x->value_len << 20 : x->word);
 }
 
 NEURAL_INLINE void
@@ -99,7 +98,6 @@ neural_read_json(NeuralReader *r, uint8_t c)
 	}
 	else if (c == ',')
 	{
-		r->context.value_before = r->context.value;
 		r->context.field = neural_hash32(neural_mix(r->context.field, 77));
 		r->context.value = 0;
 		r->context.value_len = 0;
@@ -114,7 +112,6 @@ neural_read_json(NeuralReader *r, uint8_t c)
 		r->path[r->depth & (NEURAL_DEPTH - 1)] = r->context.field;
 		r->context.value = 0;
 		r->context.value_len = 0;
-		r->context.value_before = 0;
 	}
 	else if (c == '}' || c == ']')
 	{
@@ -142,7 +139,6 @@ neural_read_text(NeuralReader *r, uint8_t c)
 	if (neural_separates(c))
 	{
 		r->key = c == '\n' ? 0 : r->key + 1;
-		r->context.value_before = r->context.value;
 		r->context.field = neural_hash32(neural_mix(r->key < 30 ? r->key : 30, c));
 		r->context.value = 0;
 		r->context.value_len = 0;

@@ -35,8 +35,8 @@
 /* Wrong guesses before the escape */
 #define GUESSES 3
 
-/* Different guesses that are weighed against each other */
-#define CANDIDATES          3
+/* Different candidates that are weighed against each other for the first guess */
+#define CANDIDATES          2
 
 #define WEIGHT_SHIFT        12
 #define ESCAPE_WEIGHT_SHIFT 12
@@ -331,10 +331,7 @@ neural_fetch_fast(const NeuralImage *image, const uint64_t *hash, const uint8_t 
 NEURAL_INLINE void
 neural_fetch_slow(const NeuralImage *image, const uint64_t *hash, const uint8_t **line)
 {
-	line[NEURAL_VALUES] = neural_fetch(image, hash[NEURAL_VALUES]);
-	line[NEURAL_ORDER8] = neural_fetch(image, hash[NEURAL_ORDER8]);
 	line[NEURAL_WORDS] = neural_fetch(image, hash[NEURAL_WORDS]);
-	line[NEURAL_ORDER5] = neural_fetch(image, hash[NEURAL_ORDER5]);
 	line[NEURAL_ORDER4] = neural_fetch(image, hash[NEURAL_ORDER4]);
 	line[NEURAL_PLACE] = neural_fetch(image, hash[NEURAL_PLACE]);
 	line[NEURAL_ORDER3] = neural_fetch(image, hash[NEURAL_ORDER3]);
@@ -434,10 +431,7 @@ neural_find_slow(NeuralState *s, const NeuralImage *image)
 		neural_hash_slow(&s->now, s->hash);
 		neural_fetch_slow(image, s->hash, s->line);
 	}
-	neural_find(s, NEURAL_VALUES);
-	neural_find(s, NEURAL_ORDER8);
 	neural_find(s, NEURAL_WORDS);
-	neural_find(s, NEURAL_ORDER5);
 	neural_find(s, NEURAL_ORDER4);
 	neural_find(s, NEURAL_PLACE);
 	neural_find(s, NEURAL_ORDER3);
@@ -472,11 +466,11 @@ neural_dot(const int16_t *x, const int16_t *a, const int16_t *b, const int16_t *
 }
 
 NEURAL_INLINE int32_t
-neural_dot1(const int16_t *x, const int16_t *w)
+neural_dot2(const int16_t *x, const int16_t *a, const int16_t *b)
 {
 	static const int16_t zero[NEURAL_INPUTS] = {0};
 
-	return neural_dot(x, w, zero, zero);
+	return neural_dot(x, a, b, zero);
 }
 
 /* Arithmetic shift, whatever the compiler makes of >> on negative numbers */
@@ -515,12 +509,15 @@ neural_decide_fast(const NeuralState *s, const NeuralImage *image, bool train, N
 		__m128i x0 = _mm_setzero_si128();
 		__m128i x1 = _mm_setzero_si128();
 
-		x0 = _mm_insert_epi16(x0, evidence[NEURAL_MATCH_LONG][s->cell[0][NEURAL_MATCH_LONG]], 0);
-		x0 = _mm_insert_epi16(x0, evidence[NEURAL_ORDER20][s->cell[0][NEURAL_ORDER20]], 2);
-		x0 = _mm_insert_epi16(x0, evidence[NEURAL_ORDER12][s->cell[0][NEURAL_ORDER12]], 3);
-		x0 = _mm_insert_epi16(x0, evidence[NEURAL_ORDER6][s->cell[0][NEURAL_ORDER6]], 7);
-		x1 = _mm_insert_epi16(x1, evidence[NEURAL_FIELD][s->cell[0][NEURAL_FIELD]], 1);
-		x1 = _mm_insert_epi16(x1, evidence[NEURAL_BIAS][0], 7);
+#define LANE(i) x0 = _mm_insert_epi16(x0, evidence[i][s->cell[0][i]], i)
+		_Static_assert(NEURAL_FIELD < 8 && NEURAL_ORDER6 < 8, "the lower half of a vector");
+		LANE(NEURAL_MATCH_LONG);
+		LANE(NEURAL_ORDER20);
+		LANE(NEURAL_ORDER12);
+		LANE(NEURAL_ORDER6);
+		LANE(NEURAL_FIELD);
+#undef LANE
+		x1 = _mm_insert_epi16(x1, evidence[NEURAL_BIAS][0], NEURAL_BIAS - 8);
 		_mm256_storeu_si256((__m256i *) (void *) d->x, _mm256_set_m128i(x1, x0));
 	}
 #else
@@ -559,7 +556,7 @@ neural_weigh(const NeuralState *s, const NeuralImage *image, unsigned guess, uns
 			 uint8_t c, NeuralDecision *d)
 {
 	const int16_t(*evidence)[256] = image->evidence[guess == 0 ? STAGE_FIRST : STAGE_AGAIN];
-	const uint32_t contexts = NEURAL_FAST | NEURAL_SLOW;
+	const uint32_t contexts = NEURAL_CONTEXTS;
 	uint32_t agree;
 	uint32_t match;
 
@@ -578,23 +575,21 @@ neural_weigh(const NeuralState *s, const NeuralImage *image, unsigned guess, uns
 	agree = (uint32_t) _mm_movemask_epi8(_mm_cmpgt_epi8(_mm_and_si128(_mm_srli_epi16(cell, 4), low),
 														_mm_and_si128(cell, low))) &
 			contexts;
-#define LANE(v, n, i) v = _mm_insert_epi16(v, evidence[i][d->cell[i]], n)
-	LANE(x0, 0, 0);
-	LANE(x0, 1, 1);
-	LANE(x0, 2, 2);
-	LANE(x0, 3, 3);
-	LANE(x0, 4, 4);
-	LANE(x0, 5, 5);
-	LANE(x0, 6, 6);
-	LANE(x0, 7, 7);
-	LANE(x1, 0, 8);
-	LANE(x1, 1, 9);
-	LANE(x1, 2, 10);
-	LANE(x1, 3, 11);
-	LANE(x1, 4, 12);
-	LANE(x1, 5, 13);
-	LANE(x1, 6, 14);
-	LANE(x1, 7, 15);
+#define LANE(v, i) v = _mm_insert_epi16(v, evidence[i][d->cell[i]], (i) &7)
+	_Static_assert(NEURAL_CONTEXT_END == 12, "these are all");
+	LANE(x0, 0);
+	LANE(x0, 1);
+	LANE(x0, 2);
+	LANE(x0, 3);
+	LANE(x0, 4);
+	LANE(x0, 5);
+	LANE(x0, 6);
+	LANE(x0, 7);
+	LANE(x1, 8);
+	LANE(x1, 9);
+	LANE(x1, 10);
+	LANE(x1, 11);
+	LANE(x1, NEURAL_BIAS);
 #undef LANE
 	_mm256_storeu_si256((__m256i *) (void *) d->x, _mm256_set_m128i(x1, x0));
 #elif defined(NBMF_NEURAL_NEON)
@@ -637,9 +632,9 @@ neural_weigh(const NeuralState *s, const NeuralImage *image, unsigned guess, uns
 }
 
 /*
- * The best of the guesses that the inputs have.  False where there is none, or
- * none that is likely enough.  train: d is complete; otherwise only its symbol
- * and logit are.
+ * The better of the first candidates that the inputs have; after a wrong guess, the
+ * first.  False where there is none, or none that is likely enough.  train: d is
+ * complete; otherwise only its symbol and logit are.
  */
 NEURAL_INLINE bool
 neural_decide(const NeuralState *s, const NeuralImage *image, unsigned guess, bool train,
@@ -651,7 +646,7 @@ neural_decide(const NeuralState *s, const NeuralImage *image, unsigned guess, bo
 	int32_t best = INT32_MIN;
 	uint8_t symbol = 0;
 
-	for (unsigned n = 0; left != 0 && n < CANDIDATES; n++)
+	for (unsigned n = 0; left != 0 && n < (guess == 0 ? CANDIDATES : 1); n++)
 	{
 		uint8_t c = s->symbol[0][neural_lowest(left)];
 
@@ -681,14 +676,14 @@ neural_escape_hash(const NeuralState *s, const NeuralContext *x, uint64_t *h)
 {
 	uint64_t w = x->recent[0];
 
-	h[0] = neural_mix(21, 0);
+	h[0] = neural_mix(21, w & 0xffffff);
 	h[1] = neural_mix(22, w & 0xff);
 	h[2] = neural_mix(23, w & 0xffff);
 	h[3] = neural_mix(neural_mix(24, x->field), x->value_len < 20 ? x->value_len : 20);
 	h[4] = neural_mix(neural_mix(25, x->field), w & 0xff);
-	h[5] =
-		neural_mix(26, s->excluded_count > 0 ? neural_mix((uint64_t) s->excluded[0] + 1, w & 0xff)
-											 : w & 0xffffff);
+	h[5] = neural_mix(26, s->excluded_count > 0
+							  ? neural_mix((s->excluded & 0xff) + UINT64_C(1), w & 0xff)
+							  : w & 0xffffff);
 	h[6] = neural_mix(27, w & 0xff);
 	h[7] = neural_mix(28, w & 0xffff);
 }
@@ -729,10 +724,29 @@ neural_escape_line(const NeuralImage *image, uint64_t hash)
 	return none;
 }
 
+/*
+ * Which weights of the escape suit a node of this depth: how many of the excluded bytes
+ * are below it on the side of a 0, and on that of a 1.
+ */
+NEURAL_INLINE uint32_t
+neural_escape_excluded(uint32_t excluded, unsigned count, uint32_t node, unsigned depth)
+{
+	uint32_t below = 0;
+
+	for (unsigned i = 0; i < count; i++, excluded >>= 8)
+	{
+		uint32_t path = (excluded & 0xff) | 0x100;
+
+		if (path >> (8 - depth) == node)
+			below += path >> (7 - depth) & 1 ? 1 : 4;
+	}
+	return depth << 4 | below;
+}
+
 /* The logit of the next bit being 1, from a node of each line */
 NEURAL_INLINE int32_t
 neural_escape_logit(const NeuralImage *image, const int8_t *const *line, uint32_t at, uint32_t node,
-					int16_t *x)
+					uint32_t excluded, int16_t *x)
 {
 #ifdef NBMF_NEURAL_AVX2
 	__m128i low = _mm_setr_epi16(line[0][at], line[1][at], line[2][at], line[3][at], line[4][at],
@@ -748,7 +762,9 @@ neural_escape_logit(const NeuralImage *image, const int8_t *const *line, uint32_
 		x[i] = (int16_t) (line[i][at] * ESCAPE_STEP);
 	x[NEURAL_BIAS] = 256;
 #endif
-	return neural_shift(neural_dot1(x, image->escape_weights[node]), ESCAPE_WEIGHT_SHIFT);
+	return neural_shift(
+		neural_dot2(x, image->escape_weights[node], image->escape_excluded[excluded]),
+		ESCAPE_WEIGHT_SHIFT);
 }
 
 #endif /* NBMF_NEURAL_CORE_H */

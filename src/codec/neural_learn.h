@@ -24,7 +24,7 @@
 /* Probabilities have 22 bits here */
 #define CELL_ONE   4194304
 #define CELL_LIMIT 1020
-#define NODE_LIMIT 60
+#define NODE_LIMIT 1000
 
 /* Weights have four more bits than in the image */
 #define FINE_SHIFT 4
@@ -256,7 +256,7 @@ look_up(NeuralTrainer *t, uint32_t contexts)
 NEURAL_INLINE uint32_t
 pending_contexts(const NeuralTrainer *t, size_t i)
 {
-	return t->pending_slow[i] ? NEURAL_FAST | NEURAL_SLOW : NEURAL_FAST;
+	return t->pending_slow[i] ? NEURAL_CONTEXTS : NEURAL_FAST;
 }
 
 NEURAL_INLINE void
@@ -297,8 +297,7 @@ count_pending(NeuralTrainer *t)
 /* ----- learning from decisions ----- */
 
 NEURAL_INLINE void
-move_weights(NeuralTrainer *t, const int16_t *weights, const int16_t *x, int32_t error,
-			 int32_t limit)
+move_weights(NeuralTrainer *t, const int16_t *weights, const int16_t *x, int32_t error)
 {
 	size_t at = (size_t) (weights - &t->image->fast_found[0][0]);
 	int16_t *coarse = &t->image->fast_found[0][0] + at;
@@ -308,8 +307,8 @@ move_weights(NeuralTrainer *t, const int16_t *weights, const int16_t *x, int32_t
 	error = neural_shift(error * t->rate, 6);
 #ifdef NBMF_NEURAL_AVX2
 	{
-		const __m256i most = _mm256_set1_epi32(limit);
-		const __m256i least = _mm256_set1_epi32(-limit);
+		const __m256i most = _mm256_set1_epi32(FINE_MAX);
+		const __m256i least = _mm256_set1_epi32(-FINE_MAX);
 		__m256i w[2];
 
 		for (unsigned k = 0; k < 2; k++)
@@ -328,14 +327,14 @@ move_weights(NeuralTrainer *t, const int16_t *weights, const int16_t *x, int32_t
 							_mm256_permute4x64_epi64(_mm256_packs_epi32(w[0], w[1]), 0xd8));
 	}
 #elif defined(NBMF_NEURAL_NEON)
-	neon_move_weights(fine, coarse, x, error, limit, FINE_SHIFT);
+	neon_move_weights(fine, coarse, x, error, FINE_MAX, FINE_SHIFT);
 #else
 	for (unsigned i = 0; i < NEURAL_INPUTS; i++)
 	{
 		int32_t w = fine[i] + neural_shift(x[i] * error, 14);
 
-		w = w > limit ? limit : w;
-		w = w < -limit ? -limit : w;
+		w = w > FINE_MAX ? FINE_MAX : w;
+		w = w < -FINE_MAX ? -FINE_MAX : w;
 		fine[i] = w;
 		coarse[i] = (int16_t) neural_shift(w, FINE_SHIFT);
 	}
@@ -348,8 +347,8 @@ learn(NeuralTrainer *t, const NeuralDecision *d, unsigned stage, bool bit)
 	int32_t error = (bit ? 65536 : 0) - (int32_t) neural_squash(d->logit);
 
 	for (unsigned k = 0; k < 3; k++)
-		move_weights(t, d->weights[k], d->x, error, FINE_MAX);
-	for (unsigned i = 0; i < NEURAL_BIAS; i++)
+		move_weights(t, d->weights[k], d->x, error);
+	for (unsigned i = 0; i < NEURAL_CONTEXT_END; i++)
 	{
 		Cell *cell;
 		int64_t move;
@@ -466,11 +465,13 @@ learn_escape(NeuralTrainer *t, uint8_t y, unsigned from, unsigned to, bool weigh
 			if (weights)
 			{
 				int16_t x[NEURAL_INPUTS];
-				int32_t logit = neural_escape_logit(t->image, seen, at, node, x);
-				const int16_t *w = t->image->escape_weights[node];
+				uint32_t excluded = neural_escape_excluded(
+					t->state.excluded, t->state.excluded_count, node, 4 * half + n);
+				int32_t logit = neural_escape_logit(t->image, seen, at, node, excluded, x);
+				int32_t error = (bit ? 65536 : 0) - (int32_t) neural_squash(logit);
 
-				move_weights(t, w, x, (bit ? 65536 : 0) - (int32_t) neural_squash(logit),
-							 32767 << FINE_SHIFT);
+				move_weights(t, t->image->escape_weights[node], x, error);
+				move_weights(t, t->image->escape_excluded[excluded], x, error);
 			}
 			node = node << 1 | bit;
 			at = at << 1 | bit;
@@ -502,6 +503,7 @@ learn_symbol(NeuralTrainer *t, uint8_t y)
 	unsigned guess = 0;
 
 	s->excluded_count = 0;
+	s->excluded = 0;
 	learn_escape(t, y, 6, NEURAL_ESCAPE_CONTEXTS, false);
 	neural_hear_matches(s);
 	look_up(t, NEURAL_FAST);
@@ -582,8 +584,7 @@ learn_look_ahead(NeuralTrainer *t, LearnAhead *ring, size_t at, size_t len)
 	ahead = &ring[(at - LEARN_AHEAD / 2) % LEARN_AHEAD];
 	for (unsigned i = 0; i < 4; i++)
 		prefetch_nodes(t, ahead->escape[i]);
-	for (uint32_t left = s->slow ? NEURAL_FAST | NEURAL_SLOW : NEURAL_FAST; left != 0;
-		 left &= left - 1)
+	for (uint32_t left = s->slow ? NEURAL_CONTEXTS : NEURAL_FAST; left != 0; left &= left - 1)
 	{
 		uint64_t hash = ahead->hash[neural_lowest(left)];
 		Group *group = group_of(t, hash);

@@ -411,8 +411,7 @@ tables_valid(const NeuralImage *image)
 	const int16_t *evidence = &image->evidence[0][0][0];
 	const int16_t *weights = &image->fast_found[0][0];
 	size_t evidence_count = sizeof(image->evidence) / sizeof(int16_t);
-	size_t count = (offsetof(NeuralImage, escape_weights) - offsetof(NeuralImage, fast_found)) /
-				   sizeof(int16_t);
+	size_t count = (sizeof(NeuralImage) - offsetof(NeuralImage, fast_found)) / sizeof(int16_t);
 
 	for (size_t i = 0; i < evidence_count; i++)
 		if (evidence[i] < -LOGIT_MAX || evidence[i] > LOGIT_MAX)

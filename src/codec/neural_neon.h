@@ -143,9 +143,10 @@ neon_set_cells(NeuralState *s, uint8x16_t lower, uint8x16_t upper, uint8x16_t sy
 	vst1q_u8(s->symbol[0], symbol0);
 	vst1q_u8(s->symbol[1], vbslq_u8(none1, symbol0, symbol1));
 	vst1q_u8(s->symbol[2], vbslq_u8(none2, symbol0, symbol2));
-	s->found =
-		(s->found & matches) | (neon_mask(vcgtq_u8(vorrq_u8(lower, upper), nothing)) & 0xfffc);
-	s->guessing = (s->guessing & matches) | (neon_mask(vcgtq_u8(level[0], nothing)) & 0xfffc);
+	s->found = (s->found & matches) |
+			   (neon_mask(vcgtq_u8(vorrq_u8(lower, upper), nothing)) & NEURAL_CONTEXTS);
+	s->guessing =
+		(s->guessing & matches) | (neon_mask(vcgtq_u8(level[0], nothing)) & NEURAL_CONTEXTS);
 }
 
 NEURAL_INLINE void

@@ -59,7 +59,7 @@ start_values(NeuralTrainer *t)
 		t->trust[n] = (int32_t) (1024 * (10 * n + 3) / (10 * n + 18));
 	for (unsigned stage = 0; stage < 3; stage++)
 	{
-		for (unsigned i = 0; i < NEURAL_BIAS; i++)
+		for (unsigned i = 0; i < NEURAL_CONTEXT_END; i++)
 			for (uint32_t c = 1; c < 256; c++)
 			{
 				uint32_t n = nbmf_neural_level_value[c >> 4];
@@ -87,13 +87,16 @@ start_values(NeuralTrainer *t)
 		unsigned input = i % NEURAL_INPUTS;
 		bool fast = i < (size_t) (&image->rank_order[0][0][0] - coarse);
 		bool escape = i >= (size_t) (&image->escape_weights[0][0] - coarse);
+		bool excluded = i >= (size_t) (&image->escape_excluded[0][0] - coarse);
 		int32_t w = 0;
 
-		if (escape)
+		if (excluded)
+			w = 0;
+		else if (escape)
 			w = input < 6 ? 16000 : input < NEURAL_ESCAPE_CONTEXTS ? 5000 : 0;
 		else if (fast)
 			w = NEURAL_FAST >> input & 1 ? 16384 : input == NEURAL_MATCH_LONG ? 19660 : 0;
-		else if (input < NEURAL_BIAS)
+		else if (input < NEURAL_CONTEXT_END)
 			w = input >= NEURAL_CONTEXT ? 5461 : 4369;
 		t->fine[i] = w;
 		coarse[i] = (int16_t) (w >> FINE_SHIFT);

@@ -37,17 +37,17 @@ NEURAL_DEVICE static const LaneRule lane_rules[NEURAL_INPUTS] = {
 	{0, 0, PART_RECENT, 0},
 	{UINT64_MAX, 2, PART_RECENT, 3},
 	{UINT64_MAX, 2, PART_RECENT, 2},
-	{0, 4, PART_FIELD, 3},
-	{UINT64_MAX, 10, PART_RECENT, 1},
 	{0, 11, PART_WORD, 2},
 	{UINT64_C(0xffffffffffff), 1, PART_RECENT, 1},
-	{UINT64_C(0xffffffffff), 9, PART_RECENT, 1},
 	{0, 4, PART_FIELD, 2},
 	{UINT64_C(0xffffffff), 8, PART_RECENT, 1},
 	{0, 12, PART_FIELD, 2},
 	{UINT64_C(0xffffff), 7, PART_RECENT, 1},
 	{UINT64_C(0xffff), 6, PART_RECENT, 1},
 	{UINT64_C(0xff), 5, PART_RECENT, 1},
+	{0, 0, PART_RECENT, 0},
+	{0, 0, PART_RECENT, 0},
+	{0, 0, PART_RECENT, 0},
 	{0, 0, PART_RECENT, 0},
 };
 
@@ -62,7 +62,7 @@ template <unsigned G> struct GroupState
 	uint32_t found;
 	uint32_t guessing;
 	uint32_t excluded_count;
-	uint8_t first_excluded;
+	uint32_t excluded;   /* the first lowest */
 	uint32_t last_class; /* of the last byte, in its place of an index */
 
 	Lanes<LaneRule, G> rule;
@@ -85,18 +85,17 @@ lane_hash(const NeuralContext *x, const LaneRule *rule, unsigned i)
 
 	if (rule->parts >= 2)
 	{
-		uint64_t place = x->value_len < 12 ? x->value_len : 12;
+		uint64_t place = x->value_len < 12 ? (w & 0xffff) | (uint64_t) x->value_len << 20 : x->word;
 		uint64_t second = i == NEURAL_ORDER20   ? x->recent[1]
 						  : i == NEURAL_ORDER12 ? x->recent[1] & UINT64_C(0xffffffff)
 						  : i == NEURAL_WORDS   ? x->word_before
-						  : i == NEURAL_PLACE   ? ((w & 0xffff) | place << 20)
+						  : i == NEURAL_PLACE   ? place
 												: x->value;
 
 		h = neural_mix(h, second);
 	}
 	if (rule->parts == 3)
-		h = neural_mix(h,
-					   i == NEURAL_ORDER20 ? x->recent[2] & UINT64_C(0xffffffff) : x->value_before);
+		h = neural_mix(h, x->recent[2] & UINT64_C(0xffffffff));
 	return h;
 }
 
@@ -214,6 +213,7 @@ group_hear(GroupState<G> &s)
 	s.found = vote(found);
 	s.guessing = vote(guessing);
 	s.excluded_count = 0;
+	s.excluded = 0;
 }
 
 template <unsigned G>
@@ -329,8 +329,7 @@ group_exclude(GroupState<G> &s, uint8_t c)
 	Lanes<bool, G> silent;
 	Lanes<bool, G> gone;
 
-	if (s.excluded_count++ == 0)
-		s.first_excluded = c;
+	s.excluded |= (uint32_t) c << 8 * s.excluded_count++;
 	EACH_LANE (i)
 	{
 		uint32_t symbols = s.symbols[i];
@@ -452,7 +451,7 @@ group_weigh(const GroupState<G> &s, unsigned guess, unsigned order, uint8_t c)
 		cell[i] = s.cells[i] >> which & 0xff;
 		agrees[i] = cell[i] >> 4 > (cell[i] & 15);
 	}
-	agree = neural_ones(vote(agrees) & (NEURAL_FAST | NEURAL_SLOW));
+	agree = neural_ones(vote(agrees) & NEURAL_CONTEXTS);
 	if (s.found & (1u << NEURAL_MATCH_LONG | 1u << NEURAL_MATCH_SHORT))
 	{
 		bool is_long = s.found & 1u << NEURAL_MATCH_LONG;
@@ -485,7 +484,7 @@ group_decide(const GroupState<G> &s, unsigned guess, uint8_t *symbol)
 	unsigned order = orders != 0 ? neural_lowest(orders) : NEURAL_BIAS;
 	int32_t best = INT32_MIN;
 
-	for (unsigned n = 0; left != 0 && n < CANDIDATES; n++)
+	for (unsigned n = 0; left != 0 && n < (guess == 0 ? CANDIDATES : 1); n++)
 	{
 		uint8_t c = (uint8_t) share(s.symbols, neural_lowest(left));
 		int32_t logit = group_weigh(s, guess, order, c);
@@ -509,12 +508,13 @@ lane_escape_hash(const GroupState<G> &s, unsigned i)
 {
 	const NeuralContext *x = &s.reader.context;
 	uint64_t w = x->recent[0];
-	uint64_t first = i == 0                 ? 0
-					 : i == 1 || i == 6     ? w & 0xff
-					 : i == 2 || i == 7     ? w & 0xffff
-					 : i < 5                ? x->field
-					 : s.excluded_count > 0 ? neural_mix((uint64_t) s.first_excluded + 1, w & 0xff)
-											: w & 0xffffff;
+	uint64_t first = i == 0             ? w & 0xffffff
+					 : i == 1 || i == 6 ? w & 0xff
+					 : i == 2 || i == 7 ? w & 0xffff
+					 : i < 5            ? x->field
+					 : s.excluded_count > 0
+						 ? neural_mix((s.excluded & 0xff) + UINT64_C(1), w & 0xff)
+						 : w & 0xffffff;
 	uint64_t h = neural_mix(21 + i, first);
 
 	if (i == 3)
@@ -575,6 +575,8 @@ group_escape(const GroupState<G> &s, NeuralCoder *coder, uint8_t y)
 		for (unsigned n = 0; n < 4; n++)
 		{
 			Lanes<int32_t, G> product;
+			uint32_t excluded =
+				neural_escape_excluded(s.excluded, s.excluded_count, node, 4 * half + n);
 			int32_t logit;
 			bool bit;
 
@@ -582,7 +584,10 @@ group_escape(const GroupState<G> &s, NeuralCoder *coder, uint8_t y)
 			{
 				int32_t x = i == NEURAL_BIAS ? 256 : escape_node(&line[i], at) * ESCAPE_STEP;
 
-				product[i] = i < NEURAL_INPUTS ? x * image->escape_weights[node][i] : 0;
+				product[i] = 0;
+				if (i < NEURAL_INPUTS)
+					product[i] =
+						x * (image->escape_weights[node][i] + image->escape_excluded[excluded][i]);
 			}
 			logit = neural_shift(sum(product), ESCAPE_WEIGHT_SHIFT);
 			bit = coder_bit(coder, decode, (y >> (7 - 4 * half - n)) & 1, neural_squash(logit));
