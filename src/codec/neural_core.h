@@ -35,7 +35,7 @@
 /* Wrong guesses before the escape */
 #define GUESSES 3
 
-/* Different candidates that are weighed against each other for the first guess */
+/* Different candidates that are weighed against each other */
 #define CANDIDATES          2
 
 #define WEIGHT_SHIFT        12
@@ -505,12 +505,12 @@ neural_decide_fast(const NeuralState *s, const NeuralImage *image, bool train, N
 		match = s->match_len[0] < 16 ? 1 : s->match_len[0] < 32 ? 2 : 3;
 #ifdef NBMF_NEURAL_AVX2
 	{
+		_Static_assert(NEURAL_FIELD < 8 && NEURAL_ORDER6 < 8, "the lower half of a vector");
 		/* built in registers: many small stores would hold up the wide load */
 		__m128i x0 = _mm_setzero_si128();
 		__m128i x1 = _mm_setzero_si128();
 
 #define LANE(i) x0 = _mm_insert_epi16(x0, evidence[i][s->cell[0][i]], i)
-		_Static_assert(NEURAL_FIELD < 8 && NEURAL_ORDER6 < 8, "the lower half of a vector");
 		LANE(NEURAL_MATCH_LONG);
 		LANE(NEURAL_ORDER20);
 		LANE(NEURAL_ORDER12);
@@ -561,6 +561,7 @@ neural_weigh(const NeuralState *s, const NeuralImage *image, unsigned guess, uns
 	uint32_t match;
 
 #ifdef NBMF_NEURAL_AVX2
+	_Static_assert(NEURAL_CONTEXT_END == 12, "the lanes below are all");
 	const __m128i symbol = _mm_set1_epi8((char) c);
 	const __m128i low = _mm_set1_epi8(15);
 	__m128i cell = _mm_loadu_si128((const __m128i *) (const void *) s->cell[3]);
@@ -576,7 +577,6 @@ neural_weigh(const NeuralState *s, const NeuralImage *image, unsigned guess, uns
 														_mm_and_si128(cell, low))) &
 			contexts;
 #define LANE(v, i) v = _mm_insert_epi16(v, evidence[i][d->cell[i]], (i) &7)
-	_Static_assert(NEURAL_CONTEXT_END == 12, "these are all");
 	LANE(x0, 0);
 	LANE(x0, 1);
 	LANE(x0, 2);
@@ -632,9 +632,9 @@ neural_weigh(const NeuralState *s, const NeuralImage *image, unsigned guess, uns
 }
 
 /*
- * The better of the first candidates that the inputs have; after a wrong guess, the
- * first.  False where there is none, or none that is likely enough.  train: d is
- * complete; otherwise only its symbol and logit are.
+ * The best of the first candidates that the inputs have.  False where there is none,
+ * or none that is likely enough.  train: d is complete; otherwise only its symbol
+ * and logit are.
  */
 NEURAL_INLINE bool
 neural_decide(const NeuralState *s, const NeuralImage *image, unsigned guess, bool train,
@@ -646,7 +646,7 @@ neural_decide(const NeuralState *s, const NeuralImage *image, unsigned guess, bo
 	int32_t best = INT32_MIN;
 	uint8_t symbol = 0;
 
-	for (unsigned n = 0; left != 0 && n < (guess == 0 ? CANDIDATES : 1); n++)
+	for (unsigned n = 0; left != 0 && n < CANDIDATES; n++)
 	{
 		uint8_t c = s->symbol[0][neural_lowest(left)];
 

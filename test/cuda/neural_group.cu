@@ -484,7 +484,7 @@ group_decide(const GroupState<G> &s, unsigned guess, uint8_t *symbol)
 	unsigned order = orders != 0 ? neural_lowest(orders) : NEURAL_BIAS;
 	int32_t best = INT32_MIN;
 
-	for (unsigned n = 0; left != 0 && n < (guess == 0 ? CANDIDATES : 1); n++)
+	for (unsigned n = 0; left != 0 && n < CANDIDATES; n++)
 	{
 		uint8_t c = (uint8_t) share(s.symbols, neural_lowest(left));
 		int32_t logit = group_weigh(s, guess, order, c);
