@@ -50,10 +50,13 @@ coder_bit(NeuralCoder *c, bool decode, bool bit, uint32_t p)
 
 	if (decode)
 		bit = c->code <= middle;
-	if (bit)
-		c->high = middle;
-	else
-		c->low = middle + 1;
+	{
+		/* no branch, since many a bit of an escape would be guessed wrong */
+		uint64_t one = 0 - (uint64_t) bit;
+
+		c->high = (middle & one) | (c->high & ~one);
+		c->low = ((middle + 1) & ~one) | (c->low & one);
+	}
 	while (((c->low ^ c->high) >> 56) == 0)
 	{
 		if (decode)

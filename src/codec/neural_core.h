@@ -153,6 +153,38 @@ neural_finish(NeuralState *s)
 	s->base += s->history_len + s->pos + 2;
 }
 
+/* How many bytes before a place are those before the next byte; 32 at most */
+NEURAL_INLINE uint32_t
+neural_common(const NeuralState *s, uint32_t at)
+{
+	uint32_t len = 0;
+
+#if defined(__GNUC__) && !defined(__CUDACC__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	/* eight at a time; the last one is uppermost */
+	if (at >= s->history_len + 32)
+	{
+		const uint8_t *there = s->content + (at - s->history_len);
+		const uint8_t *here = s->content + s->pos;
+
+		for (; len < 32; len += 8)
+		{
+			uint64_t a;
+			uint64_t b;
+
+			memcpy(&a, there - len - 8, 8);
+			memcpy(&b, here - len - 8, 8);
+			if (a != b)
+				return len + ((uint32_t) __builtin_clzll(a ^ b) >> 3);
+		}
+		return len;
+	}
+#endif
+	while (len < 32 && len < at && len < s->pos &&
+		   neural_byte_at(s, at - 1 - len) == s->content[s->pos - 1 - len])
+		len++;
+	return len;
+}
+
 NEURAL_INLINE void
 neural_update_match(NeuralState *s, unsigned m, uint8_t c)
 {
@@ -176,11 +208,8 @@ neural_update_match(NeuralState *s, unsigned m, uint8_t c)
 		if (s->match[m] == 0 && *entry > s->base)
 		{
 			uint32_t at = *entry - s->base - 1;
-			uint32_t len = 0;
+			uint32_t len = neural_common(s, at);
 
-			while (len < 32 && len < at && len < s->pos &&
-				   neural_byte_at(s, at - 1 - len) == s->content[s->pos - 1 - len])
-				len++;
 			if (len >= least)
 			{
 				s->match[m] = at + 1;
@@ -718,10 +747,13 @@ neural_escape_line(const NeuralImage *image, uint64_t hash)
 	const int8_t *line = neural_escape_bucket(image, hash);
 	uint8_t check = neural_escape_check(hash);
 
-	for (unsigned i = 0; i < NEURAL_ESCAPE_WAYS; i++, line += NEURAL_ESCAPE_LINE)
-		if ((uint8_t) line[0] == check)
-			return line;
-	return none;
+	uint32_t ways = 0;
+
+	/* no branch hangs on which of them it is: it would be guessed wrong */
+	for (unsigned i = 0; i < NEURAL_ESCAPE_WAYS; i++)
+		ways |= (uint32_t) ((uint8_t) line[i * NEURAL_ESCAPE_LINE] == check) << i;
+	line += NEURAL_ESCAPE_LINE * neural_lowest(ways | 1u << NEURAL_ESCAPE_WAYS);
+	return ways != 0 ? line : none;
 }
 
 /*
@@ -733,12 +765,12 @@ neural_escape_excluded(uint32_t excluded, unsigned count, uint32_t node, unsigne
 {
 	uint32_t below = 0;
 
-	for (unsigned i = 0; i < count; i++, excluded >>= 8)
+	for (unsigned i = 0; i < GUESSES; i++, excluded >>= 8)
 	{
-		uint32_t path = (excluded & 0xff) | 0x100;
+		uint32_t path = (excluded & 0xff) | (uint32_t) (i < count) << 8;
+		uint32_t side = path >> (7 - depth) & 1;
 
-		if (path >> (8 - depth) == node)
-			below += path >> (7 - depth) & 1 ? 1 : 4;
+		below += (uint32_t) (path >> (8 - depth) == node) << (2 - 2 * side);
 	}
 	return depth << 4 | below;
 }
