@@ -2,20 +2,21 @@
 # cas_peers.sh: the index nbmf_cas on real documents, among many clients, and
 # beside the indexes of other extensions.  Prints Markdown.
 #
-#   test/bench/cas_peers.sh [hits|soak|real|text|vector ...]
+#   test/bench/cas_peers.sh [hits|soak|real|text|vector|bktree ...]
 #
 #   hits    documents put one after the other by nbmf_put: which share was there
 #           already, exactly or nearly, at five thresholds
 #   soak    8 clients insert, delete, update and roll back under EXCLUDE; then a
 #           join looks for duplicates, and nbmf_index_check for missing rows
 #   real    lookups among fingerprints of real documents
-#   text    near documents by nbmf_cas_lookup and by pg_trgm's GIN index
+#   text    near documents by nbmf_cas_lookup, by pg_trgm's GIN index and by smlar's
 #   vector  near fingerprints by nbmf_cas and by pgvector's HNSW index
+#   bktree  near fingerprints by nbmf_cas and by a BK-tree in SP-GiST
 #
 # Documents are the corpora in ../shared/corpora or in the folder NBMF_CORPORA;
-# without them only soak and the uniform half of vector run.  Settings:
+# without them only soak and the uniform parts of vector and bktree run.  Settings:
 #
-#   NBMF_ROWS          rows of real, text and vector (100000)
+#   NBMF_ROWS          rows of real, text, vector and bktree (100000)
 #   NBMF_DOCUMENTS     documents of each corpus that hits puts, the first (3000)
 #   NBMF_SOAK_SECONDS  how long soak's clients work (600)
 #   NBMF_CAS_SECONDS   how long each query runs (4)
@@ -24,6 +25,8 @@
 #   NBMF_PGVECTOR      a source tree of pgvector 0.7 or later, for vector; it is
 #                      copied and built in the scratch directory.  Without it the
 #                      installed pgvector is taken, if there is one.
+#   NBMF_SMLAR         likewise a source tree of smlar, for text
+#   NBMF_BKTREE        likewise one of pg-spgist_hamming's bktree, for bktree
 
 set -euo pipefail
 export LC_ALL=C.UTF-8 PGCLIENTENCODING=UTF8
@@ -383,8 +386,22 @@ measure_real()
 	sql -c 'DROP TABLE fingerprint, query, base, documents'
 }
 
+# peer_create EXTENSION SOURCE: the extension, built from its source into the stage if
+# that is given; false if there is none
+peer_create()
+{
+	if [ -n "$2" ] && [ ! -d "$NBMF_SCRATCH/$1" ]; then
+		cp -r "$2" "$NBMF_SCRATCH/$1"
+		[ "$(id -u)" -ne 0 ] || chown -R postgres "$NBMF_SCRATCH/$1"
+		nbmf_user make -s -C "$NBMF_SCRATCH/$1" PG_CONFIG="$NBMF_PG_CONFIG" USE_PGXS=1 with_llvm=no >&2
+		nbmf_user make -s -C "$NBMF_SCRATCH/$1" PG_CONFIG="$NBMF_PG_CONFIG" USE_PGXS=1 with_llvm=no \
+			DESTDIR="$NBMF_SCRATCH/stage" install >&2
+	fi
+	sql -c 'SET client_min_messages = error' -c "CREATE EXTENSION IF NOT EXISTS $1" 2>/dev/null
+}
+
 #
-# text: pg_trgm
+# text: pg_trgm, smlar
 #
 
 # result SQL [COUNT]: what latency prints, without the time in the index
@@ -461,25 +478,59 @@ measure_text()
 	done
 	text_row 'pg_trgm %, similarity >= 0.8' 5 'SELECT id FROM text_row WHERE body % q.body'
 	echo
+	measure_smlar
 	sql -c 'DROP TABLE base, text_row, query, documents'
+}
+
+# measure_smlar: the same rows as sets of pairs of words, each hashed to an integer
+measure_smlar()
+{
+	local method
+
+	if ! peer_create smlar "${NBMF_SMLAR:-}"; then
+		printf 'smlar is left out: NBMF_SMLAR does not name its source.\n\n'
+		return 0
+	fi
+	sql <<-'SQL'
+		SET client_min_messages = error;
+		ALTER DATABASE postgres SET smlar.threshold = 0.8;
+		ALTER DATABASE postgres SET smlar.type = 'cosine';
+		CREATE OR REPLACE FUNCTION pairs(doc text) RETURNS int4[] LANGUAGE sql IMMUTABLE AS $$
+			SELECT coalesce(array_agg(DISTINCT hashtext(word || ' ' || next)), '{}')
+			FROM (SELECT word, lead(word) OVER (ORDER BY n) AS next
+				FROM regexp_split_to_table(lower(doc), '[^[:alnum:]]+') WITH ORDINALITY AS t (word, n)) AS s
+			WHERE next IS NOT NULL $$;
+		ALTER TABLE text_row ADD pairs int4[];
+		UPDATE text_row SET pairs = pairs(body);
+		ALTER TABLE query ADD pairs int4[];
+		UPDATE query SET pairs = pairs(body);
+		VACUUM FULL ANALYZE text_row;
+		VACUUM ANALYZE query;
+	SQL
+	printf 'smlar, cosine of the sets of pairs of words:\n\n| build | seconds | bytes a row |\n|--|--:|--:|\n'
+	for method in gin gist; do
+		report "USING $method (pairs _int4_sml_ops)" "$(timed "CREATE INDEX text_smlar_$method ON text_row USING $method (pairs _int4_sml_ops)") | $(
+			sql -c "SELECT round(pg_relation_size('text_smlar_$method') / $rows.0, 1)")"
+	done
+	printf '\n| query | p50 us | p95 us | CPU us | recall |\n|--|--:|--:|--:|--:|\n'
+	text_row 'nbmf_cas_lookup, 9 bits, then similarity of contents >= 0.7, once more' $queries "SELECT r.id
+		FROM nbmf_cas_lookup('text_cas', q.value, 1 - 9 / 64.0) AS l JOIN text_row AS r ON r.ctid = l.ctid WHERE l.similarity >= 0.7"
+	# the planner does not tell the two apart
+	sql -c 'UPDATE pg_index SET indisvalid = false WHERE indexrelid = '"'text_smlar_gin'::regclass"
+	text_row 'smlar %, similarity >= 0.8, gist' 5 'SELECT id FROM text_row WHERE pairs % q.pairs'
+	sql -c 'UPDATE pg_index SET indisvalid = true WHERE indexrelid = '"'text_smlar_gin'::regclass" -c 'DROP INDEX text_smlar_gist'
+	text_row 'smlar %, similarity >= 0.8, gin' 5 'SELECT id FROM text_row WHERE pairs % q.pairs'
+	echo
 }
 
 #
 # vector: pgvector
 #
 
-# pgvector_create: the extension, built from NBMF_PGVECTOR into the stage if that
-# is set; false, and says so, if there is none that indexes bit(64)
+# pgvector_create: false, and says so, if there is none that indexes bit(64)
 pgvector_create()
 {
-	if [ -n "${NBMF_PGVECTOR:-}" ]; then
-		cp -r "$NBMF_PGVECTOR" "$NBMF_SCRATCH/pgvector"
-		[ "$(id -u)" -ne 0 ] || chown -R postgres "$NBMF_SCRATCH/pgvector"
-		nbmf_user make -s -C "$NBMF_SCRATCH/pgvector" PG_CONFIG="$NBMF_PG_CONFIG" with_llvm=no >&2
-		nbmf_user make -s -C "$NBMF_SCRATCH/pgvector" PG_CONFIG="$NBMF_PG_CONFIG" with_llvm=no \
-			DESTDIR="$NBMF_SCRATCH/stage" install >&2
-	fi
-	sql -c 'SET client_min_messages = error' -c 'CREATE EXTENSION IF NOT EXISTS vector' 2>/dev/null &&
+	peer_create vector "${NBMF_PGVECTOR:-}" &&
 		[ "$(sql -c "SELECT count(*) FROM pg_opclass WHERE opcname = 'bit_hamming_ops'")" != 0 ] && return
 	printf 'Skipped: no pgvector 0.7 or later (NBMF_PGVECTOR names its source).\n\n'
 	return 1
@@ -577,11 +628,76 @@ measure_vector()
 	sql -c 'ALTER DATABASE postgres RESET enable_seqscan'
 }
 
-[ $# -gt 0 ] || set -- hits soak real text vector
+#
+# bktree: SP-GiST
+#
+
+# bktree_row WHAT COUNT SQL: CPU time is of COUNT queries
+bktree_row()
+{
+	report "$1" "$(result "$3" "$2") | $(sql -c "SELECT count(*) FROM query AS q, LATERAL ($3) AS f WHERE q.n <= 20")"
+}
+
+# bktree_peers WHAT DISTANCE ...: both indexes on table fingerprint
+bktree_peers()
+{
+	local what=$1 distance
+	shift
+
+	sql <<-SQL
+		SET client_min_messages = error;
+		ALTER TABLE fingerprint ADD bits int8;
+		UPDATE fingerprint SET bits = nbmf_simhash(key);
+		ALTER TABLE query ADD bits int8;
+		UPDATE query SET bits = nbmf_simhash(key);
+		VACUUM FULL ANALYZE fingerprint;
+		VACUUM FULL ANALYZE query;
+	SQL
+	printf '#### %s\n\n| build | seconds | bytes a row |\n|--|--:|--:|\n' "$what"
+	report 'USING nbmf_cas (key)' "$(timed 'CREATE INDEX fingerprint_cas ON fingerprint USING nbmf_cas (key)') | $(
+		sql -c "SELECT round(pg_relation_size('fingerprint_cas') / $rows.0, 1)")"
+	report 'USING spgist (bits bktree_ops)' "$(timed 'CREATE INDEX fingerprint_bktree ON fingerprint USING spgist (bits bktree_ops)') | $(
+		sql -c "SELECT round(pg_relation_size('fingerprint_bktree') / $rows.0, 1)")"
+	printf '\n| query | p50 us | p95 us | CPU us | rows of 20 queries |\n|--|--:|--:|--:|--:|\n'
+	for distance in "$@"; do
+		bktree_row "distance $distance, nbmf_cas" $queries "SELECT id FROM fingerprint WHERE key <@ q.ball$distance"
+		bktree_row "distance $distance, BK-tree" 20 "SELECT id FROM fingerprint WHERE bits <@ ROW(q.bits, $distance)::bktree_area"
+	done
+	echo
+	sql -c 'DROP TABLE fingerprint, query'
+}
+
+measure_bktree()
+{
+	if ! peer_create bktree "${NBMF_BKTREE:-}"; then
+		printf 'Skipped: no BK-tree (NBMF_BKTREE names its source).\n\n'
+		return 0
+	fi
+	sql -c 'ALTER DATABASE postgres SET enable_seqscan = off'
+	cat <<-TEXT
+		### Near fingerprints, beside a BK-tree, $rows rows
+
+		\`NBMF_ROWS=$rows NBMF_BKTREE=... test/bench/cas_peers.sh bktree\`
+
+		PostgreSQL $(sql -c 'SHOW server_version'), bktree $(sql -c "SELECT extversion FROM pg_extension WHERE extname = 'bktree'") of pg-spgist_hamming.
+
+	TEXT
+	if have_corpora; then
+		load_corpora
+		fingerprints_real
+		sql -c 'DROP TABLE base, documents'
+		bktree_peers 'Fingerprints of real documents with a changed word' 3 7 9
+	fi
+	fingerprints_uniform 3
+	bktree_peers 'Uniform fingerprints' 3 7 9
+	sql -c 'ALTER DATABASE postgres RESET enable_seqscan'
+}
+
+[ $# -gt 0 ] || set -- hits soak real text vector bktree
 for part in "$@"; do
 	case $part in
-	hits | soak | real | text | vector) ;;
-	*) echo 'usage: test/bench/cas_peers.sh [hits|soak|real|text|vector ...]' >&2; exit 2 ;;
+	hits | soak | real | text | vector | bktree) ;;
+	*) echo 'usage: test/bench/cas_peers.sh [hits|soak|real|text|vector|bktree ...]' >&2; exit 2 ;;
 	esac
 done
 nbmf_requirements
