@@ -39,24 +39,19 @@ coder_next(NeuralCoder *c)
 	return byte;
 }
 
-/*
- * Code a bit whose probability of being 1 is p, of 65536.
- */
-NEURAL_INLINE bool
-coder_bit(NeuralCoder *c, bool decode, bool bit, uint32_t p)
+/* Where an interval is divided for a bit whose probability of being 1 is p, of 65536 */
+NEURAL_INLINE uint64_t
+coder_middle(const NeuralCoder *c, uint32_t p)
 {
 	uint64_t range = c->high - c->low;
-	uint64_t middle = c->low + (range >> 16) * p + (((range & 0xffff) * p) >> 16);
 
-	if (decode)
-		bit = c->code <= middle;
-	{
-		/* no branch, since many a bit of an escape would be guessed wrong */
-		uint64_t one = 0 - (uint64_t) bit;
+	return c->low + (range >> 16) * p + (((range & 0xffff) * p) >> 16);
+}
 
-		c->high = (middle & one) | (c->high & ~one);
-		c->low = ((middle + 1) & ~one) | (c->low & one);
-	}
+/* Move on by the bytes that are certain */
+NEURAL_INLINE void
+coder_shift(NeuralCoder *c, bool decode)
+{
 	while (((c->low ^ c->high) >> 56) == 0)
 	{
 		if (decode)
@@ -68,6 +63,42 @@ coder_bit(NeuralCoder *c, bool decode, bool bit, uint32_t p)
 		c->low <<= 8;
 		c->high = c->high << 8 | 0xff;
 	}
+}
+
+/*
+ * Code a bit whose probability of being 1 is p, of 65536.  Most are as expected, so
+ * that a branch lets the processor go on before it knows.
+ */
+NEURAL_INLINE bool
+coder_bit(NeuralCoder *c, bool decode, bool bit, uint32_t p)
+{
+	uint64_t middle = coder_middle(c, p);
+
+	if (decode)
+		bit = c->code <= middle;
+	if (bit)
+		c->high = middle;
+	else
+		c->low = middle + 1;
+	coder_shift(c, decode);
+	return bit;
+}
+
+/*
+ * The same of a bit that is hard to foresee: no branch hangs on it.
+ */
+NEURAL_INLINE bool
+coder_even_bit(NeuralCoder *c, bool decode, bool bit, uint32_t p)
+{
+	uint64_t middle = coder_middle(c, p);
+	uint64_t one;
+
+	if (decode)
+		bit = c->code <= middle;
+	one = 0 - (uint64_t) bit;
+	c->high = (middle & one) | (c->high & ~one);
+	c->low = ((middle + 1) & ~one) | (c->low & one);
+	coder_shift(c, decode);
 	return bit;
 }
 
@@ -119,7 +150,7 @@ code_escape(const NeuralState *s, const NeuralImage *image, uint64_t *hash, Neur
 			int16_t x[NEURAL_INPUTS];
 			uint32_t excluded = neural_escape_excluded(s->excluded, s->excluded_count, node, depth);
 			int32_t logit = neural_escape_logit(image, line, at, node, excluded, x);
-			bool bit = coder_bit(coder, decode, (y >> (7 - depth)) & 1, neural_squash(logit));
+			bool bit = coder_even_bit(coder, decode, (y >> (7 - depth)) & 1, neural_squash(logit));
 
 			node = node << 1 | bit;
 			at = at << 1 | bit;
