@@ -85,39 +85,6 @@ RESET ROLE;
 DROP OWNED BY regress_nbmf_cas_reader;
 DROP ROLE regress_nbmf_cas_reader;
 
--- what compares contents counts as one lookup, which ends as they say: a new content, the
--- same, one with a word more, and two that are near by fingerprint alone
-CREATE TABLE kept (id int GENERATED ALWAYS AS IDENTITY, body nbmf);
-CREATE INDEX kept_body ON kept USING nbmf_cas (body) WITH (simhash_threshold = 0.5);
-SELECT pg_stat_nbmf_cas_reset();
-CREATE VIEW compared AS SELECT lookups, exact_hits, near_hits, misses, compared, divergence FROM pg_stat_nbmf_cas WHERE indexrelname = 'kept_body';
-CREATE FUNCTION words(n int) RETURNS nbmf LANGUAGE sql AS $$ SELECT string_agg('word' || i, ' ' ORDER BY i)::nbmf FROM generate_series(1, n) AS i $$;
-SELECT inserted, exact FROM nbmf_put('kept', 'body', words(100));
-SELECT * FROM compared;
-SELECT inserted, exact FROM nbmf_put('kept', 'body', words(100));
-SELECT * FROM compared;
-SELECT inserted, exact FROM nbmf_put('kept', 'body', words(101));
-SELECT * FROM compared;
-SELECT inserted, exact FROM nbmf_put('kept', 'body', words(110), NULL, 0.95);
-SELECT * FROM compared;
-SELECT count(*), count(*) FILTER (WHERE similarity >= 0.99) FROM nbmf_cas_lookup('kept_body', words(102), 0.99);
-SELECT * FROM compared;
--- so do what it does in partitions
-CREATE TABLE parted (id int, body nbmf) PARTITION BY RANGE (id);
-CREATE INDEX parted_body ON parted USING nbmf_cas (body);
-CREATE TABLE parted_1 PARTITION OF parted FOR VALUES FROM (0) TO (10);
-SELECT inserted, exact FROM nbmf_put('parted', 'body', words(100), '{"id": 1}');
-SELECT inserted, exact FROM nbmf_put('parted', 'body', words(100), '{"id": 1}');
-SELECT lookups, exact_hits, misses, compared FROM pg_stat_nbmf_cas WHERE relname = 'parted_1';
--- and an error leaves nothing behind that would
-ALTER TABLE kept ADD CHECK (id < 100), ALTER id RESTART WITH 200;
-SELECT inserted FROM nbmf_put('kept', 'body', words(10));
-INSERT INTO kept (id, body) OVERRIDING SYSTEM VALUE VALUES (50, words(20));
-SELECT * FROM compared;
-DROP VIEW compared;
-DROP TABLE kept, parted;
-DROP FUNCTION words;
-
 -- counters go with their index
 DROP TABLE seen, once, notes CASCADE;
 SELECT count(*) FROM counts;

@@ -669,7 +669,7 @@ GRANT EXECUTE ON FUNCTION nbmf_stat(), nbmf_stat_codec(), nbmf_stat_cache() TO p
 GRANT SELECT ON pg_stat_nbmf, pg_stat_nbmf_codec, pg_stat_nbmf_cache TO pg_read_all_stats;
 
 CREATE FUNCTION nbmf_cas_stat(
-    OUT indexrelid oid, OUT exact_hits bigint, OUT near_hits bigint, OUT misses bigint, OUT compared bigint, OUT divergence bigint,
+    OUT indexrelid oid, OUT exact_hits bigint, OUT near_hits bigint, OUT misses bigint, OUT divergence bigint,
     OUT avg_lookup_ms double precision, OUT p95_lookup_ms double precision,
     OUT stats_reset timestamptz, OUT preloaded boolean) RETURNS SETOF record
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 100;
@@ -682,7 +682,7 @@ SELECT i.indrelid AS relid, i.indexrelid, n.nspname AS schemaname, t.relname, c.
        (s.exact_hits + s.near_hits)::double precision / nullif(s.exact_hits + s.near_hits + s.misses, 0) AS hit_rate,
        s.exact_hits::double precision / nullif(s.exact_hits + s.near_hits + s.misses, 0) AS exact_rate,
        s.near_hits::double precision / nullif(s.exact_hits + s.near_hits + s.misses, 0) AS near_rate,
-       coalesce(s.compared, 0) AS compared, coalesce(s.divergence, 0) AS divergence, c.reltuples::bigint AS entries,
+       coalesce(s.divergence, 0) AS divergence, c.reltuples::bigint AS entries,
        pg_catalog.pg_relation_size(c.oid) AS bytes, s.avg_lookup_ms, s.p95_lookup_ms, s.stats_reset, s.preloaded
 FROM pg_catalog.pg_index i
     JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid

@@ -477,7 +477,8 @@ nbmf_cas_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Re
 				found |= nbmf_cas_insert_rows(index, table, &row, 1, false);
 		}
 		if (!index->rd_index->indisexclusion)
-			nbmf_cas_stats_lookup(index, found ? NBMF_CAS_EXACT : NBMF_CAS_MISS, 0);
+			nbmf_cas_stats_lookup(RelationGetRelid(index), found ? NBMF_CAS_EXACT : NBMF_CAS_MISS,
+								  0);
 		nbmf_cas_inserted_index = RelationGetRelid(index);
 		nbmf_cas_inserted_tid = *tid;
 	}

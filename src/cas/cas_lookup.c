@@ -3,9 +3,8 @@
  *		nbmf_cas_lookup: what is near a value, with its content compared.
  *
  * A scan of the index with the active snapshot, whose rows are read and whose
- * contents are compared with the value's.  It counts as a lookup, which ends as the
- * contents say; rows whose contents are less similar than the threshold count as
- * divergence.
+ * contents are compared with the value's.  It counts as a lookup; hits whose
+ * contents are less similar than the threshold count as divergence.
  */
 #include "postgres.h"
 
@@ -129,8 +128,6 @@ nbmf_cas_lookup(PG_FUNCTION_ARGS)
 	int n = 0;
 	int room = 64;
 	uint64 divergent = 0;
-	NbmfCasCounter outcome = NBMF_CAS_MISS;
-	NbmfCasJudge judge;
 	double threshold;
 	char *content;
 	bool is_key;
@@ -173,50 +170,38 @@ nbmf_cas_lookup(PG_FUNCTION_ARGS)
 		AllocSetContextCreate(CurrentMemoryContext, "nbmf_cas_lookup row", ALLOCSET_DEFAULT_SIZES);
 	candidates = palloc(sizeof(Candidate) * room);
 
-	nbmf_cas_judge_begin(&judge, heap, index_oid);
-	PG_TRY();
+	scan = nbmf_index_beginscan(heap, index, GetActiveSnapshot(), 1, 0);
+	index_rescan(scan, &scan_key, 1, NULL, 0);
+	while (index_getnext_slot(scan, ForwardScanDirection, slot))
 	{
-		scan = nbmf_index_beginscan(heap, index, GetActiveSnapshot(), 1, 0);
-		index_rescan(scan, &scan_key, 1, NULL, 0);
-		while (index_getnext_slot(scan, ForwardScanDirection, slot))
-		{
-			MemoryContext old;
-			Datum values[INDEX_MAX_KEYS];
-			bool isnull[INDEX_MAX_KEYS];
+		MemoryContext old;
+		Datum values[INDEX_MAX_KEYS];
+		bool isnull[INDEX_MAX_KEYS];
 
-			CHECK_FOR_INTERRUPTS();
-			if (n >= room)
-			{
-				room *= 2;
-				candidates = repalloc_huge(candidates, sizeof(Candidate) * room);
-			}
-			ResetPerTupleExprContext(estate);
-			old = MemoryContextSwitchTo(context);
-			FormIndexDatum(index_info, slot, estate, values, isnull);
-			if (!isnull[info.content])
-			{
-				candidates[n].tid = slot->tts_tid;
-				nbmf_cas_compare(values[info.content], is_key, &key, &frame, content,
-								 &candidates[n].distance, &candidates[n].similarity,
-								 &candidates[n].exact);
-				divergent += candidates[n].similarity < threshold;
-				if (candidates[n].exact)
-					outcome = NBMF_CAS_EXACT;
-				else if (candidates[n].similarity >= threshold && outcome == NBMF_CAS_MISS)
-					outcome = NBMF_CAS_NEAR;
-				n++;
-			}
-			MemoryContextSwitchTo(old);
-			MemoryContextReset(context);
+		CHECK_FOR_INTERRUPTS();
+		if (n >= room)
+		{
+			room *= 2;
+			candidates = repalloc_huge(candidates, sizeof(Candidate) * room);
 		}
-		index_endscan(scan);
-		nbmf_cas_judge(&judge, outcome, divergent);
+		ResetPerTupleExprContext(estate);
+		old = MemoryContextSwitchTo(context);
+		FormIndexDatum(index_info, slot, estate, values, isnull);
+		if (!isnull[info.content])
+		{
+			candidates[n].tid = slot->tts_tid;
+			nbmf_cas_compare(values[info.content], is_key, &key, &frame, content,
+							 &candidates[n].distance, &candidates[n].similarity,
+							 &candidates[n].exact);
+			divergent += candidates[n].similarity < threshold;
+			n++;
+		}
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(context);
 	}
-	PG_FINALLY();
-	{
-		nbmf_cas_judge_end(&judge);
-	}
-	PG_END_TRY();
+	index_endscan(scan);
+	if (divergent > 0)
+		nbmf_cas_stats_count(index_oid, NBMF_CAS_DIVERGENCE, divergent);
 
 	qsort(candidates, n, sizeof(Candidate), compare_candidates);
 	for (int i = 0; i < n; i++)

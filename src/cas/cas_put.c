@@ -27,7 +27,6 @@
 #include "utils/syscache.h"
 
 #include "cas/cas.h"
-#include "stats/stats.h"
 #include "type/type.h"
 
 PG_FUNCTION_INFO_V1(nbmf_put);
@@ -55,7 +54,6 @@ typedef struct Put
 	char *content;
 	char *same_sql;
 	char *near_sql;
-	uint64 divergent; /* near ones whose contents are not, by the last look */
 	/* what is found */
 	Datum values[5];
 	bool nulls[5];
@@ -217,7 +215,6 @@ look(Put *put, bool any)
 	double best_similarity = 0;
 	int best_distance = 0;
 
-	put->divergent = 0;
 	run(put, put->same_sql, SPI_OK_SELECT);
 	if (SPI_processed > 0)
 		return found(put, 0, 1, true, 0, 1);
@@ -239,7 +236,6 @@ look(Put *put, bool any)
 		/* one that came since it was asked for */
 		if (exact)
 			return found(put, (int) i, 2, true, distance, similarity);
-		put->divergent += similarity < put->threshold;
 		if (((similarity >= put->threshold || any) && similarity > best_similarity) ||
 			(any && best < 0))
 		{
@@ -348,7 +344,6 @@ nbmf_put(PG_FUNCTION_ARGS)
 	Relation index;
 	const char *column;
 	char *insert_into;
-	NbmfCasJudge judge;
 	bool done;
 
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
@@ -391,24 +386,9 @@ nbmf_put(PG_FUNCTION_ARGS)
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	nbmf_cas_judge_begin(&judge, put.table, put.index);
-	PG_TRY();
-	{
-		done = look(&put, false);
-		for (int i = 0; i < ATTEMPTS && !done; i++)
-			done = insert(&put, insert_into) || look(&put, true);
-		if (done)
-			nbmf_cas_judge(&judge,
-						   DatumGetBool(put.values[1])   ? NBMF_CAS_MISS
-						   : DatumGetBool(put.values[2]) ? NBMF_CAS_EXACT
-														 : NBMF_CAS_NEAR,
-						   put.divergent);
-	}
-	PG_FINALLY();
-	{
-		nbmf_cas_judge_end(&judge);
-	}
-	PG_END_TRY();
+	done = look(&put, false);
+	for (int i = 0; i < ATTEMPTS && !done; i++)
+		done = insert(&put, insert_into) || look(&put, true);
 	if (!done)
 		ereport(ERROR, (errcode(ERRCODE_EXCLUSION_VIOLATION),
 						errmsg("a constraint of table \"%s\" keeps the value out, but no row near "

@@ -310,7 +310,7 @@ count_lookup(IndexScanDesc scan, uint64 ns)
 		   state->hits.count[nearest] == (nearest == 0 ? state->hits.n - others : 0))
 		nearest++;
 	if (others > 0 && query->exact)
-		nbmf_cas_stats_lookup(scan->indexRelation, NBMF_CAS_EXACT, ns);
+		nbmf_cas_stats_lookup(index, NBMF_CAS_EXACT, ns);
 	else if (others > 0 && nearest <= nbmf_cas_index_distance(scan->indexRelation))
 	{
 		CasQuery exact = {.exact = true,
@@ -324,11 +324,11 @@ count_lookup(IndexScanDesc scan, uint64 ns)
 		nbmf_cas_hits_init(&hits, state->query_context);
 		if (state->has_digest && nearest == 0)
 			(void) nbmf_cas_search(scan->indexRelation, &exact, &hits);
-		nbmf_cas_stats_lookup(scan->indexRelation,
+		nbmf_cas_stats_lookup(index,
 							  hits.n > state->hits.n - others ? NBMF_CAS_EXACT : NBMF_CAS_NEAR, ns);
 	}
 	else
-		nbmf_cas_stats_lookup(scan->indexRelation, NBMF_CAS_MISS, ns);
+		nbmf_cas_stats_lookup(index, NBMF_CAS_MISS, ns);
 }
 
 /*

@@ -13,12 +13,10 @@
  */
 #include "postgres.h"
 
-#include "catalog/partition.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
-#include "utils/rel.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
@@ -36,7 +34,7 @@ static void flush_pending(void);
 static NbmfSlotArea area = {.name = "nbmf index statistics",
 							.tranche = "nbmf_cas_stats",
 							.file = "pg_stat/nbmf_cas.stat",
-							.magic = 0x6e626d13,
+							.magic = 0x6e626d12,
 							.slots = 1024,
 							.numbers = SLOT_NUMBERS,
 							.flush = flush_pending};
@@ -57,9 +55,6 @@ static int next_cached = 0;
 /* What has been counted and not yet added */
 static Oid pending_index = InvalidOid;
 static uint64 pending[NBMF_CAS_STATS_COUNTERS];
-
-/* The innermost lookup that compares contents */
-static NbmfCasJudge *judging = NULL;
 
 PG_FUNCTION_INFO_V1(nbmf_cas_stat);
 PG_FUNCTION_INFO_V1(nbmf_cas_stat_reset);
@@ -124,8 +119,11 @@ flush_pending(void)
 	pending_index = InvalidOid;
 }
 
-static void
-count(Oid index, NbmfCasCounter counter, uint64 n)
+/*
+ * Count one thing of an index.
+ */
+void
+nbmf_cas_stats_count(Oid index, NbmfCasCounter counter, uint64 n)
 {
 	if (pending_index != index)
 	{
@@ -135,10 +133,13 @@ count(Oid index, NbmfCasCounter counter, uint64 n)
 	pending[counter] += n;
 }
 
-static void
-count_lookup(Oid index, NbmfCasCounter outcome, uint64 ns)
+/*
+ * Count a lookup: how it ended, and how long it took (0: not known).
+ */
+void
+nbmf_cas_stats_lookup(Oid index, NbmfCasCounter outcome, uint64 ns)
 {
-	count(index, outcome, 1);
+	nbmf_cas_stats_count(index, outcome, 1);
 	if (ns > 0)
 	{
 		NbmfSlot *slot = get_slot(index);
@@ -151,72 +152,6 @@ count_lookup(Oid index, NbmfCasCounter outcome, uint64 ns)
 	}
 }
 
-/* Is it for a judge to say how a lookup in this index ended? */
-static bool
-is_judged(Relation index)
-{
-	Oid table = index->rd_index->indrelid;
-
-	if (judging == NULL)
-		return false;
-	if (judging->table == table)
-		return true;
-	return judging->partitioned && list_member_oid(get_partition_ancestors(table), judging->table);
-}
-
-/*
- * Count a lookup: how it ended, and how long it took (0: not known).
- */
-void
-nbmf_cas_stats_lookup(Relation index, NbmfCasCounter outcome, uint64 ns)
-{
-	if (!is_judged(index))
-		count_lookup(RelationGetRelid(index), outcome, ns);
-	else
-	{
-		judging->ns += ns;
-		if (judging->partitioned)
-			judging->index = RelationGetRelid(index);
-	}
-}
-
-/*
- * From here to nbmf_cas_judge_end, lookups in the indexes of a table are parts of one,
- * in the given index (of a partitioned table: in whatever is asked).
- */
-void
-nbmf_cas_judge_begin(NbmfCasJudge *judge, Relation table, Oid index)
-{
-	judge->table = RelationGetRelid(table);
-	judge->partitioned = table->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
-	judge->index = judge->partitioned ? InvalidOid : index;
-	judge->ns = 0;
-	judge->outer = judging;
-	judging = judge;
-}
-
-/*
- * Count the lookup as one, with so many near ones whose contents were not similar.
- */
-void
-nbmf_cas_judge(const NbmfCasJudge *judge, NbmfCasCounter outcome, uint64 divergent)
-{
-	if (!OidIsValid(judge->index))
-		return;
-	count_lookup(judge->index, outcome, judge->ns);
-	count(judge->index, NBMF_CAS_COMPARED, 1);
-	count(judge->index, NBMF_CAS_DIVERGENCE, divergent);
-}
-
-/*
- * To be called however the lookup ends.
- */
-void
-nbmf_cas_judge_end(const NbmfCasJudge *judge)
-{
-	judging = judge->outer;
-}
-
 /*
  * The rows behind the view
  */
@@ -226,8 +161,8 @@ put_slot(NbmfSlot *slot, bool is_shared, ReturnSetInfo *rsinfo)
 {
 	uint64 counter[NBMF_CAS_STATS_COUNTERS];
 	uint64 histogram[NBMF_HISTOGRAM_BUCKETS];
-	Datum values[10];
-	bool nulls[10] = {0};
+	Datum values[9];
+	bool nulls[9] = {0};
 	double p95;
 
 	for (int i = 0; i < NBMF_CAS_STATS_COUNTERS; i++)
@@ -236,19 +171,18 @@ put_slot(NbmfSlot *slot, bool is_shared, ReturnSetInfo *rsinfo)
 	values[1] = Int64GetDatum((int64) counter[NBMF_CAS_EXACT]);
 	values[2] = Int64GetDatum((int64) counter[NBMF_CAS_NEAR]);
 	values[3] = Int64GetDatum((int64) counter[NBMF_CAS_MISS]);
-	values[4] = Int64GetDatum((int64) counter[NBMF_CAS_COMPARED]);
-	values[5] = Int64GetDatum((int64) counter[NBMF_CAS_DIVERGENCE]);
-	nulls[6] = counter[NBMF_CAS_TIMED] == 0;
-	values[6] = nulls[6] ? (Datum) 0
+	values[4] = Int64GetDatum((int64) counter[NBMF_CAS_DIVERGENCE]);
+	nulls[5] = counter[NBMF_CAS_TIMED] == 0;
+	values[5] = nulls[5] ? (Datum) 0
 						 : Float8GetDatum((double) counter[NBMF_CAS_NANOSECONDS] /
 										  (double) counter[NBMF_CAS_TIMED] / 1e6);
 	for (int i = 0; i < NBMF_HISTOGRAM_BUCKETS; i++)
 		histogram[i] = pg_atomic_read_u64(&slot->number[NBMF_CAS_STATS_COUNTERS + i]);
 	p95 = nbmf_histogram_quantile_ms(histogram, 0.95);
-	nulls[7] = p95 < 0;
-	values[7] = nulls[7] ? (Datum) 0 : Float8GetDatum(p95);
-	values[8] = TimestampTzGetDatum((TimestampTz) pg_atomic_read_u64(&slot->reset_at));
-	values[9] = BoolGetDatum(is_shared);
+	nulls[6] = p95 < 0;
+	values[6] = nulls[6] ? (Datum) 0 : Float8GetDatum(p95);
+	values[7] = TimestampTzGetDatum((TimestampTz) pg_atomic_read_u64(&slot->reset_at));
+	values[8] = BoolGetDatum(is_shared);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 

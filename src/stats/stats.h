@@ -81,7 +81,6 @@ typedef enum NbmfCasCounter
 	NBMF_CAS_EXACT,      /* lookups that found their content */
 	NBMF_CAS_NEAR,       /* lookups that found a near one, but not their content */
 	NBMF_CAS_MISS,       /* lookups that found nothing */
-	NBMF_CAS_COMPARED,   /* lookups that ended as comparing contents said */
 	NBMF_CAS_DIVERGENCE, /* near ones whose contents proved not to be similar */
 	NBMF_CAS_TIMED,      /* lookups that were timed */
 	NBMF_CAS_NANOSECONDS /* time of those */
@@ -89,24 +88,8 @@ typedef enum NbmfCasCounter
 
 #define NBMF_CAS_STATS_COUNTERS (NBMF_CAS_NANOSECONDS + 1)
 
-/*
- * A lookup that compares contents, and so knows better than the scans and the insert
- * that it makes: these do not count while it goes on.
- */
-typedef struct NbmfCasJudge
-{
-	Oid table; /* its indexes are meant, and those of its partitions */
-	bool partitioned;
-	Oid index; /* what it counts for; of partitions, the last one that was asked */
-	uint64 ns; /* time in the index */
-	struct NbmfCasJudge *outer;
-} NbmfCasJudge;
-
-struct RelationData;
-extern void nbmf_cas_stats_lookup(struct RelationData *index, NbmfCasCounter outcome, uint64 ns);
-extern void nbmf_cas_judge_begin(NbmfCasJudge *judge, struct RelationData *table, Oid index);
-extern void nbmf_cas_judge(const NbmfCasJudge *judge, NbmfCasCounter outcome, uint64 divergent);
-extern void nbmf_cas_judge_end(const NbmfCasJudge *judge);
+extern void nbmf_cas_stats_count(Oid index, NbmfCasCounter counter, uint64 n);
+extern void nbmf_cas_stats_lookup(Oid index, NbmfCasCounter outcome, uint64 ns);
 extern void nbmf_cas_stats_init(void);
 
 /* Start an operation: decides whether this one is timed. */
