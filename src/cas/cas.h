@@ -449,8 +449,6 @@ extern Buffer nbmf_cas_lock_bucket(Relation index, int table, uint32 place, int 
  */
 extern int nbmf_cas_insert_rows(Relation index, int table, CasRow *const *rows, int n,
 								bool building);
-extern Oid nbmf_cas_inserted_index;
-extern ItemPointerData nbmf_cas_inserted_tid;
 extern int nbmf_cas_content_column(Relation index, int *scalars);
 extern bool nbmf_cas_make_row(Relation index, const CasInfo *info, Datum *values, bool *isnull,
 							  ItemPointer tid, CasRow *row);
@@ -545,6 +543,35 @@ extern void nbmf_cas_rescan(IndexScanDesc scan, ScanKey keys, int nkeys, ScanKey
 extern bool nbmf_cas_get_tuple(IndexScanDesc scan, ScanDirection direction);
 extern int64 nbmf_cas_get_bitmap(IndexScanDesc scan, TIDBitmap *bitmap);
 extern void nbmf_cas_end_scan(IndexScanDesc scan);
+
+/*
+ * cas_count.c: what the statistics count
+ */
+
+/* A lookup that compares contents */
+typedef struct CasVerifier
+{
+	Oid index;
+	uint64 simhash;   /* of what it looks for */
+	int distance;     /* what is near in this index, by fingerprint ... */
+	double threshold; /* ... and by content */
+	bool exact;       /* what was found */
+	bool near;
+	bool unverified;
+	uint64 divergent; /* near by fingerprint, and not by content */
+	uint64 ns;        /* of scans that were done for it */
+	struct CasVerifier *outer;
+} CasVerifier;
+
+extern void nbmf_cas_verify_begin(CasVerifier *verifier, Relation index, const NbmfKey *key);
+extern void nbmf_cas_verify_end(CasVerifier *verifier);
+extern void nbmf_cas_verify_again(CasVerifier *verifier);
+extern void nbmf_cas_verify_found(CasVerifier *verifier, bool compared, bool exact, int distance,
+								  double similarity);
+extern void nbmf_cas_verify_count(const CasVerifier *verifier);
+extern void nbmf_cas_count_insert(Relation index, const CasRow *row, bool found);
+extern void nbmf_cas_count_scan(Relation index, const CasQuery *query, const CasHits *hits,
+								const uint32 *digest, bool constraint, uint64 ns);
 
 /*
  * cas_vacuum.c

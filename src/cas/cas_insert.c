@@ -14,7 +14,6 @@
 #include "utils/memutils.h"
 
 #include "cas/cas.h"
-#include "stats/stats.h"
 
 /* An entry of a page that is split */
 typedef struct Entry
@@ -446,15 +445,10 @@ insert_together(Relation index, const CasRow *row, int scalars, bool *found)
 	return room;
 }
 
-/* What this backend has inserted last: see nbmf_cas_count_lookup */
-Oid nbmf_cas_inserted_index = InvalidOid;
-ItemPointerData nbmf_cas_inserted_tid;
-
 /*
  * aminsert
  *
- * An insert is a lookup in the statistics, too.  Where there is an exclusion
- * constraint, its check is what is counted.
+ * An insert is a lookup in the statistics, too.
  */
 bool
 nbmf_cas_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Relation heap,
@@ -476,11 +470,7 @@ nbmf_cas_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Re
 			for (int table = 0; table < CAS_TABLES; table++)
 				found |= nbmf_cas_insert_rows(index, table, &row, 1, false);
 		}
-		if (!index->rd_index->indisexclusion)
-			nbmf_cas_stats_lookup(RelationGetRelid(index), found ? NBMF_CAS_EXACT : NBMF_CAS_MISS,
-								  0);
-		nbmf_cas_inserted_index = RelationGetRelid(index);
-		nbmf_cas_inserted_tid = *tid;
+		nbmf_cas_count_insert(index, row, found);
 	}
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);

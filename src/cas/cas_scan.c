@@ -25,7 +25,6 @@
 #include "utils/snapmgr.h"
 
 #include "cas/cas.h"
-#include "stats/stats.h"
 #include "type/type.h"
 
 /* Rungs of the ladder */
@@ -271,67 +270,6 @@ make_query(IndexScanDesc scan, bool bitmap)
 }
 
 /*
- * Count a lookup: a scan with a qual on the content that is not ordered.
- *
- * The check of a constraint runs in two ways: before an insert (ON CONFLICT),
- * and after it, when it finds the row itself.  Both for one row count once.
- */
-static void
-count_lookup(IndexScanDesc scan, uint64 ns)
-{
-	static Oid looked_before = InvalidOid;
-	CasScan *state = scan->opaque;
-	Oid index = RelationGetRelid(scan->indexRelation);
-	const CasQuery *query = &state->query;
-	int64 others = state->hits.n;
-	int nearest = 0;
-
-	if (!IsMVCCSnapshot(scan->xs_snapshot))
-	{
-		bool itself = false;
-
-		for (int64 i = 0; nbmf_cas_inserted_index == index && i < state->hits.n && !itself; i++)
-			itself = ItemPointerEquals(&state->hits.hit[i].tid, &nbmf_cas_inserted_tid);
-		if (itself)
-		{
-			bool counted = looked_before == index;
-
-			looked_before = InvalidOid;
-			if (counted)
-				return;
-			others--;
-		}
-		else
-			looked_before = others == 0 ? index : InvalidOid;
-	}
-
-	/* the row itself is at distance 0 */
-	while (nearest < 64 &&
-		   state->hits.count[nearest] == (nearest == 0 ? state->hits.n - others : 0))
-		nearest++;
-	if (others > 0 && query->exact)
-		nbmf_cas_stats_lookup(index, NBMF_CAS_EXACT, ns);
-	else if (others > 0 && nearest <= nbmf_cas_index_distance(scan->indexRelation))
-	{
-		CasQuery exact = {.exact = true,
-						  .over = -1,
-						  .filters = query->filters,
-						  .filter = query->filter,
-						  .simhash = query->ball[0].simhash,
-						  .digest = state->digest};
-		CasHits hits;
-
-		nbmf_cas_hits_init(&hits, state->query_context);
-		if (state->has_digest && nearest == 0)
-			(void) nbmf_cas_search(scan->indexRelation, &exact, &hits);
-		nbmf_cas_stats_lookup(index,
-							  hits.n > state->hits.n - others ? NBMF_CAS_EXACT : NBMF_CAS_NEAR, ns);
-	}
-	else
-		nbmf_cas_stats_lookup(index, NBMF_CAS_MISS, ns);
-}
-
-/*
  * Distance of what was found from what is ordered by, where the two differ:
  * all balls are around it, so the first is made to be.
  */
@@ -403,7 +341,10 @@ find_hits(IndexScanDesc scan, bool bitmap)
 			{
 				INSTR_TIME_SET_CURRENT(end);
 				INSTR_TIME_SUBTRACT(end, start);
-				count_lookup(scan, (uint64) (INSTR_TIME_GET_DOUBLE(end) * 1e9));
+				nbmf_cas_count_scan(index, &state->query, &state->hits,
+									state->has_digest ? &state->digest : NULL,
+									!IsMVCCSnapshot(scan->xs_snapshot),
+									(uint64) (INSTR_TIME_GET_DOUBLE(end) * 1e9));
 			}
 		}
 		else
