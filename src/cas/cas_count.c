@@ -146,7 +146,7 @@ has_content(Relation index, const CasQuery *query, uint32 digest, int64 n)
 	bool result;
 
 	nbmf_cas_hits_init(&hits, CurrentMemoryContext);
-	(void) nbmf_cas_search(index, &exact, &hits);
+	nbmf_cas_search(index, &exact, &hits);
 	result = hits.n > n;
 	if (hits.hit != NULL)
 		pfree(hits.hit);

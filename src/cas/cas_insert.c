@@ -424,8 +424,16 @@ insert_together(Relation index, const CasRow *row, int scalars, bool *found)
 	int n = 0;
 
 	for (int table = 0; table < CAS_TABLES; table++)
-		(void) nbmf_cas_prefetch(index, table, nbmf_cas_route(table, row->simhash),
-								 table != CAS_TABLE_DIGEST);
+	{
+		CasWalk walk = {.table = -1};
+		uint16 value = nbmf_cas_route(table, row->simhash);
+
+		/* only this table is looked into */
+		if (table == CAS_TABLE_DIGEST)
+			nbmf_cas_prefetch_value(index, table, value, &walk);
+		else
+			(void) nbmf_cas_prefetch_bucket(index, table, value);
+	}
 	while (n < CAS_TABLES && room)
 	{
 		Page page;
