@@ -393,7 +393,7 @@ extern bool nbmf_cas_pause(Relation index, Buffer buffer);
 static inline int
 nbmf_cas_guess(int value, int lo, int hi, int sorted)
 {
-	return (int) ((uint64) (value - lo) * sorted / ((uint64) (hi - lo) + 1));
+	return (int) ((uint32) (value - lo) * (uint32) sorted / ((uint32) (hi - lo) + 1));
 }
 
 /* The part of the digest in a payload of the table that has it */

@@ -258,24 +258,25 @@ nbmf_cas_prefetch_bucket(Relation index, int table, uint16 value)
 	return page != NULL ? page + CAS_CONTENTS : NULL;
 }
 
-/* Where a walk is, or one bucket farther, if the value is there; -1 if it is not */
+/* Ways that a walk takes one by one before the value is looked for */
+#define STEPS 8
+
+/* The last way of a group from the value or one before it on, from a way before it on */
 static int
 walk_on(const WayGroup *group, int at, uint16 value)
 {
-	if (at >= group->n || group->way[at].from > value)
-		return -1;
-	for (int i = at; i < at + 2; i++)
+	for (int end = Min(at + STEPS, group->n); at + 1 < end; at++)
 	{
-		if (i + 1 >= group->n || group->way[i + 1].from > value)
-			return Min(i, group->n - 1);
+		if (group->way[at + 1].from > value)
+			return at;
 	}
-	return -1;
+	return at + 1 < group->n ? find_way(group, value) : at;
 }
 
 /* Lines of the cache that may have a value's entries, around the first that is expected */
 #define LINE         64
 #define LINES_BEFORE 1
-#define LINES_AFTER  2
+#define LINES_AFTER  3
 
 /*
  * Have the processor fetch what is needed to look for a value in its bucket.  Values
@@ -286,16 +287,14 @@ nbmf_cas_prefetch_value(Relation index, int table, uint16 value, CasWalk *walk)
 {
 	int g = value / CAS_GROUP_VALUES;
 	const WayGroup *group = &find_cache(index)->group[table][g];
-	bool goes_on = walk->table == table && walk->group == g;
+	bool goes_on = walk->table == table && walk->group == g && walk->at < group->n;
 	const CasWay *way;
 	int at;
 	uint16 hi;
 
 	if (group->n == 0)
 		return;
-	at = goes_on ? walk_on(group, walk->at, value) : -1;
-	if (at < 0)
-		at = find_way(group, value);
+	at = walk_on(group, goes_on && group->way[walk->at].from <= value ? walk->at : 0, value);
 	way = &group->way[at];
 	if (!goes_on || at != walk->at)
 	{

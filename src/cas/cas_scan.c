@@ -75,6 +75,16 @@ nbmf_cas_begin_scan(Relation index, int nkeys, int norderbys)
 	return scan;
 }
 
+/* What a large result took */
+static void
+give_back(CasHits *hits, MemoryContext context)
+{
+	if (hits->room <= HITS_KEPT)
+		return;
+	pfree(hits->hit);
+	nbmf_cas_hits_init(hits, context);
+}
+
 void
 nbmf_cas_rescan(IndexScanDesc scan, ScanKey keys, int nkeys, ScanKey orderbys, int norderbys)
 {
@@ -87,12 +97,9 @@ nbmf_cas_rescan(IndexScanDesc scan, ScanKey keys, int nkeys, ScanKey orderbys, i
 	state->started = false;
 	nbmf_cas_hits_reset(&state->hits);
 
-	/* what a large result took is given back */
-	if (state->hits.room > HITS_KEPT)
-	{
-		pfree(state->hits.hit);
-		nbmf_cas_hits_init(&state->hits, state->context);
-	}
+	nbmf_cas_hits_reset(&state->nearest.pool);
+	give_back(&state->hits, state->context);
+	give_back(&state->nearest.pool, state->context);
 }
 
 /*

@@ -526,7 +526,7 @@ add_values(uint16 value, int bit, int least, int most, uint16 *out)
 }
 
 /* How many values ahead the processor fetches */
-#define AHEAD 4
+#define AHEAD 8
 
 /* Values to be looked for in several tables */
 typedef struct Probes
