@@ -15,7 +15,7 @@
 
 #include "cas/cas.h"
 
-/* Hits that are kept before a pass and in the first one, about; in each next one 16 times as many */
+/* Hits that are kept up to the first pass, about; in each next one 16 times as many */
 #define FIRST_LIMIT 256
 
 /* Hits that are wanted, as a rule: a pass is put off as long as that may find so many */
@@ -127,9 +127,10 @@ nbmf_cas_nearest_next(CasNearest *nearest, Relation index, CasHits *hits)
 			nbmf_cas_search_ring(index, &nearest->query, pool, nearest->done, table);
 			nearest->done[table]++;
 			nearest->spent += cost;
-			nearest->finished = Min(distance, pool->cutoff - 1);
-			distance = Min(distance + 1, pool->cutoff - 1);
-			nbmf_cas_hits_take(pool, distance, hits);
+			/* the pool keeps the nearest that it has, and has none that is nearer */
+			Assert(distance < pool->cutoff);
+			nearest->finished = distance;
+			nbmf_cas_hits_take(pool, Min(distance + 1, pool->cutoff - 1), hits);
 			return true;
 		}
 	}
