@@ -34,6 +34,15 @@ compare_entries(const void *a, const void *b)
 }
 
 /*
+ * The part of a bucket's entries that stays when it is split: 9 of 20.  Fingerprints
+ * are spread evenly, so halves, and halves of halves, would be full at the same time:
+ * all would be split within a few rows, and pages be half empty after it.  Unequal
+ * parts are not, and pages are about 69 % full at any time.
+ */
+#define SPLIT_KEPT 9
+#define SPLIT_ALL  20
+
+/*
  * Where to split a bucket: places from this one on go to the new one.  Values stay
  * together, as long as there are several.
  */
@@ -41,7 +50,8 @@ static uint32
 split_point(const Entry *entries, int n, const CasHead *head, bool inside)
 {
 	uint32 step = inside ? 1 : nbmf_cas_first_place(1);
-	uint32 middle = n > 0 ? entries[n / 2].place : head->lo + (head->hi - head->lo) / 2;
+	uint32 middle =
+		n > 0 ? entries[n * SPLIT_KEPT / SPLIT_ALL].place : head->lo + (head->hi - head->lo) / 2;
 	int below = 0;
 	int above = 0;
 
@@ -53,8 +63,9 @@ split_point(const Entry *entries, int n, const CasHead *head, bool inside)
 		above += entries[i].place - middle >= step && entries[i].place >= middle;
 	}
 
-	/* the middle goes to the side that has less, if both sides stay */
-	if (middle <= head->lo || (below < above && head->hi - middle >= step))
+	/* the middle goes to the side that lacks more, if both sides stay */
+	if (middle <= head->lo ||
+		(below * (SPLIT_ALL - SPLIT_KEPT) < above * SPLIT_KEPT && head->hi - middle >= step))
 		return middle + step;
 	return middle;
 }
