@@ -669,7 +669,8 @@ GRANT EXECUTE ON FUNCTION nbmf_stat(), nbmf_stat_codec(), nbmf_stat_cache() TO p
 GRANT SELECT ON pg_stat_nbmf, pg_stat_nbmf_codec, pg_stat_nbmf_cache TO pg_read_all_stats;
 
 CREATE FUNCTION nbmf_cas_stat(
-    OUT indexrelid oid, OUT exact_hits bigint, OUT near_hits bigint, OUT misses bigint, OUT divergence bigint,
+    OUT indexrelid oid, OUT exact_hits bigint, OUT near_hits bigint, OUT unverified_hits bigint, OUT misses bigint,
+    OUT divergence bigint,
     OUT avg_lookup_ms double precision, OUT p95_lookup_ms double precision,
     OUT stats_reset timestamptz, OUT preloaded boolean) RETURNS SETOF record
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 100;
@@ -677,21 +678,25 @@ COMMENT ON FUNCTION nbmf_cas_stat() IS 'counters of the nbmf_cas indexes of this
 
 CREATE VIEW pg_stat_nbmf_cas AS
 SELECT i.indrelid AS relid, i.indexrelid, n.nspname AS schemaname, t.relname, c.relname AS indexrelname,
-       coalesce(s.exact_hits + s.near_hits + s.misses, 0) AS lookups,
-       coalesce(s.exact_hits, 0) AS exact_hits, coalesce(s.near_hits, 0) AS near_hits, coalesce(s.misses, 0) AS misses,
-       (s.exact_hits + s.near_hits)::double precision / nullif(s.exact_hits + s.near_hits + s.misses, 0) AS hit_rate,
-       s.exact_hits::double precision / nullif(s.exact_hits + s.near_hits + s.misses, 0) AS exact_rate,
-       s.near_hits::double precision / nullif(s.exact_hits + s.near_hits + s.misses, 0) AS near_rate,
-       coalesce(s.divergence, 0) AS divergence, c.reltuples::bigint AS entries,
-       pg_catalog.pg_relation_size(c.oid) AS bytes, s.avg_lookup_ms, s.p95_lookup_ms, s.stats_reset, s.preloaded
+       coalesce(l.lookups, 0) AS lookups,
+       coalesce(s.exact_hits, 0) AS exact_hits, coalesce(s.near_hits, 0) AS near_hits,
+       coalesce(s.unverified_hits, 0) AS unverified_hits, coalesce(s.misses, 0) AS misses,
+       (s.exact_hits + s.near_hits)::double precision / nullif(l.lookups, 0) AS hit_rate,
+       s.exact_hits::double precision / nullif(l.lookups, 0) AS exact_rate,
+       s.near_hits::double precision / nullif(l.lookups, 0) AS near_rate,
+       s.unverified_hits::double precision / nullif(l.lookups, 0) AS unverified_rate,
+       coalesce(s.divergence, 0) AS divergence,
+       CASE c.relkind WHEN 'i' THEN c.reltuples::bigint END AS entries,
+       CASE c.relkind WHEN 'i' THEN pg_catalog.pg_relation_size(c.oid) END AS bytes, s.avg_lookup_ms, s.p95_lookup_ms, s.stats_reset, s.preloaded
 FROM pg_catalog.pg_index i
     JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
     JOIN pg_catalog.pg_class t ON t.oid = i.indrelid
     JOIN pg_catalog.pg_namespace n ON n.oid = t.relnamespace
     JOIN pg_catalog.pg_am a ON a.oid = c.relam
     LEFT JOIN nbmf_cas_stat() s ON s.indexrelid = c.oid
-WHERE a.amname = 'nbmf_cas' AND c.relkind = 'i';
-COMMENT ON VIEW pg_stat_nbmf_cas IS 'lookups in nbmf_cas indexes: what was there already';
+    LEFT JOIN LATERAL (SELECT s.exact_hits + s.near_hits + s.unverified_hits + s.misses AS lookups) l ON true
+WHERE a.amname = 'nbmf_cas' AND c.relkind IN ('i', 'I');
+COMMENT ON VIEW pg_stat_nbmf_cas IS 'lookups in nbmf_cas indexes: what was there already, by content, and what seemed to be, by fingerprint';
 
 CREATE FUNCTION pg_stat_nbmf_cas_reset(index regclass DEFAULT NULL) RETURNS void
     AS 'MODULE_PATHNAME', 'nbmf_cas_stat_reset' LANGUAGE C VOLATILE PARALLEL RESTRICTED;

@@ -393,7 +393,7 @@ extern bool nbmf_cas_pause(Relation index, Buffer buffer);
 static inline int
 nbmf_cas_guess(int value, int lo, int hi, int sorted)
 {
-	return (int) ((uint64) (value - lo) * sorted / ((uint64) (hi - lo) + 1));
+	return (int) ((uint32) (value - lo) * (uint32) sorted / ((uint32) (hi - lo) + 1));
 }
 
 /* The part of the digest in a payload of the table that has it */
@@ -439,9 +439,19 @@ typedef struct CasWay
 	uint16 sorted;     /* entries that were sorted then */
 } CasWay;
 
+/* Where the last value was of several that are fetched in ascending order */
+typedef struct CasWalk
+{
+	int table; /* -1: there has been none */
+	int group;
+	int at;
+	const char *page; /* NULL: not known */
+} CasWalk;
+
 extern void nbmf_cas_cache_forget(Relation index);
 extern const CasRoot *nbmf_cas_cached_root(Relation index, int table);
-extern const char *nbmf_cas_prefetch(Relation index, int table, uint16 value, bool whole);
+extern const char *nbmf_cas_prefetch_bucket(Relation index, int table, uint16 value);
+extern void nbmf_cas_prefetch_value(Relation index, int table, uint16 value, CasWalk *walk);
 extern Buffer nbmf_cas_lock_bucket(Relation index, int table, uint32 place, int lock);
 
 /*
@@ -449,8 +459,6 @@ extern Buffer nbmf_cas_lock_bucket(Relation index, int table, uint32 place, int 
  */
 extern int nbmf_cas_insert_rows(Relation index, int table, CasRow *const *rows, int n,
 								bool building);
-extern Oid nbmf_cas_inserted_index;
-extern ItemPointerData nbmf_cas_inserted_tid;
 extern int nbmf_cas_content_column(Relation index, int *scalars);
 extern bool nbmf_cas_make_row(Relation index, const CasInfo *info, Datum *values, bool *isnull,
 							  ItemPointer tid, CasRow *row);
@@ -496,8 +504,7 @@ typedef struct CasQuery
 	uint32 digest;
 	int balls; /* ... or in all of these balls, the smallest first */
 	NbmfBall *ball;
-	int over;  /* and farther than this from the first (-1: no matter) */
-	int widen; /* or within up to this of the first, if that costs little more */
+	int over; /* and farther than this from the first (-1: no matter) */
 	int filters;
 	CasFilter *filter; /* and with these hashes */
 } CasQuery;
@@ -524,17 +531,51 @@ typedef struct CasPlan
 {
 	int radius[CAS_TABLES]; /* -1: leave the table out */
 	double pages;
-	double pass; /* pages of a pass over a table */
 	bool flat;
 } CasPlan;
+
+/* Radii that are searched; beyond, one pass over a table costs less */
+#define CAS_MAX_RADIUS 4
+
+/* Pages that are read up to each radius (from -1 on), and by a pass over a table */
+typedef struct CasRingPlan
+{
+	double cost[CAS_TABLES][CAS_MAX_RADIUS + 2];
+	double pass;
+	double entries; /* about */
+} CasRingPlan;
 
 extern void nbmf_cas_plan(int distance, uint16 const *chunks, const CasRoot *const *roots,
 						  CasPlan *plan);
 extern double nbmf_cas_plan_pages(int distance, double buckets);
-extern int nbmf_cas_search(Relation index, const CasQuery *query, CasHits *hits);
+extern void nbmf_cas_plan_rings(Relation index, uint64 simhash, CasRingPlan *plan);
+extern void nbmf_cas_search(Relation index, const CasQuery *query, CasHits *hits);
+extern void nbmf_cas_search_ring(Relation index, const CasQuery *query, CasHits *hits,
+								 const int *done, int table);
+extern void nbmf_cas_search_rest(Relation index, const CasQuery *query, CasHits *hits,
+								 const int *done, int dropped);
 extern void nbmf_cas_hits_init(CasHits *hits, MemoryContext context);
 extern void nbmf_cas_hits_reset(CasHits *hits);
 extern void nbmf_cas_hits_sort(CasHits *hits, bool by_distance);
+extern void nbmf_cas_hits_take(CasHits *hits, int distance, CasHits *out);
+
+/*
+ * cas_nearest.c: the nearest entries first
+ */
+typedef struct CasNearest
+{
+	CasQuery query; /* its first ball is around what is ordered by, and has all hits in it */
+	CasRingPlan plan;
+	int done[CAS_TABLES]; /* radii up to which tables have been searched */
+	double spent;         /* pages that were read */
+	double budget;        /* and may be, before a pass */
+	bool passing;
+	int finished; /* all hits up to this distance have been given out */
+	CasHits pool; /* hits that have been found, and not given out */
+} CasNearest;
+
+extern void nbmf_cas_nearest_begin(CasNearest *nearest, Relation index, const CasQuery *query);
+extern bool nbmf_cas_nearest_next(CasNearest *nearest, Relation index, CasHits *hits);
 
 /*
  * cas_scan.c
@@ -545,6 +586,35 @@ extern void nbmf_cas_rescan(IndexScanDesc scan, ScanKey keys, int nkeys, ScanKey
 extern bool nbmf_cas_get_tuple(IndexScanDesc scan, ScanDirection direction);
 extern int64 nbmf_cas_get_bitmap(IndexScanDesc scan, TIDBitmap *bitmap);
 extern void nbmf_cas_end_scan(IndexScanDesc scan);
+
+/*
+ * cas_count.c: what the statistics count
+ */
+
+/* A lookup that compares contents */
+typedef struct CasVerifier
+{
+	Oid index;
+	uint64 simhash;   /* of what it looks for */
+	int distance;     /* what is near in this index, by fingerprint ... */
+	double threshold; /* ... and by content */
+	bool exact;       /* what was found */
+	bool near;
+	bool unverified;
+	uint64 divergent; /* near by fingerprint, and not by content */
+	uint64 ns;        /* of scans that were done for it */
+	struct CasVerifier *outer;
+} CasVerifier;
+
+extern void nbmf_cas_verify_begin(CasVerifier *verifier, Relation index, const NbmfKey *key);
+extern void nbmf_cas_verify_end(CasVerifier *verifier);
+extern void nbmf_cas_verify_again(CasVerifier *verifier);
+extern void nbmf_cas_verify_found(CasVerifier *verifier, bool compared, bool exact, int distance,
+								  double similarity);
+extern void nbmf_cas_verify_count(const CasVerifier *verifier);
+extern void nbmf_cas_count_insert(Relation index, const CasRow *row, bool found);
+extern void nbmf_cas_count_scan(Relation index, const CasQuery *query, const CasHits *hits,
+								const uint32 *digest, bool constraint, uint64 ns);
 
 /*
  * cas_vacuum.c

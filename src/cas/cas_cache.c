@@ -226,39 +226,89 @@ way_of(Relation index, Cache *cache, int table, uint16 value)
 	return &group->way[find_way(group, value)];
 }
 
-/*
- * Have the processor fetch what is needed first of the bucket of a value, if it
- * is known where that is: to search it, or to read it as a whole.  Then the rest
- * is the caller's, and where it is is returned (no more than a hint).
- */
-const char *
-nbmf_cas_prefetch(Relation index, int table, uint16 value, bool whole)
+/* The page of a way, fetched by the processor; NULL if it is not known where it is */
+static const char *
+prefetch_way(const CasWay *way)
 {
-	Cache *cache = find_cache(index);
-	const WayGroup *group = &cache->group[table][value / CAS_GROUP_VALUES];
-	const CasWay *way;
 	const char *page;
-	int at;
-	uint16 hi;
 
-	if (group->n == 0)
-		return NULL;
-	at = find_way(group, value);
-	way = &group->way[at];
 	/* local buffers are few and hot */
 	if (way->buffer <= 0 || (way->block & CAS_OWN_PAGE))
 		return NULL;
 	page = (const char *) BufferGetBlock(way->buffer);
 	__builtin_prefetch(GetBufferDescriptor(way->buffer - 1));
 	__builtin_prefetch(page);
-	if (whole)
-		return page + CAS_CONTENTS;
+	return page;
+}
+
+/*
+ * Have the processor fetch what is needed first of the bucket of a value, which is to
+ * be read as a whole.  The rest is the caller's, and where it is is returned (no more
+ * than a hint), if that is known.
+ */
+const char *
+nbmf_cas_prefetch_bucket(Relation index, int table, uint16 value)
+{
+	const WayGroup *group = &find_cache(index)->group[table][value / CAS_GROUP_VALUES];
+	const char *page;
+
+	if (group->n == 0)
+		return NULL;
+	page = prefetch_way(&group->way[find_way(group, value)]);
+	return page != NULL ? page + CAS_CONTENTS : NULL;
+}
+
+/* Ways that a walk takes one by one before the value is looked for */
+#define STEPS 8
+
+/* The last way of a group from the value or one before it on, from a way before it on */
+static int
+walk_on(const WayGroup *group, int at, uint16 value)
+{
+	for (int end = Min(at + STEPS, group->n); at + 1 < end; at++)
+	{
+		if (group->way[at + 1].from > value)
+			return at;
+	}
+	return at + 1 < group->n ? find_way(group, value) : at;
+}
+
+/* Lines of the cache that may have a value's entries, around the first that is expected */
+#define LINE         64
+#define LINES_BEFORE 1
+#define LINES_AFTER  3
+
+/*
+ * Have the processor fetch what is needed to look for a value in its bucket.  Values
+ * are fetched in ascending order; a walk remembers where the last one was.
+ */
+void
+nbmf_cas_prefetch_value(Relation index, int table, uint16 value, CasWalk *walk)
+{
+	int g = value / CAS_GROUP_VALUES;
+	const WayGroup *group = &find_cache(index)->group[table][g];
+	bool goes_on = walk->table == table && walk->group == g && walk->at < group->n;
+	const CasWay *way;
+	int at;
+	uint16 hi;
+
+	if (group->n == 0)
+		return;
+	at = walk_on(group, goes_on && group->way[walk->at].from <= value ? walk->at : 0, value);
+	way = &group->way[at];
+	if (!goes_on || at != walk->at)
+	{
+		walk->table = table;
+		walk->group = g;
+		walk->at = at;
+		walk->page = prefetch_way(way);
+	}
+	if (walk->page == NULL)
+		return;
 	hi = at + 1 < group->n ? group->way[at + 1].from - 1 : value | (CAS_GROUP_VALUES - 1);
 	at = nbmf_cas_guess(value, way->from, hi, way->sorted);
-	page += CAS_CONTENTS + at * sizeof(uint64);
-	__builtin_prefetch(page);
-	__builtin_prefetch(page + 64);
-	return NULL;
+	for (int line = -LINES_BEFORE; line <= LINES_AFTER; line++)
+		__builtin_prefetch(walk->page + CAS_CONTENTS + at * sizeof(uint64) + line * LINE);
 }
 
 /*

@@ -14,7 +14,6 @@
 #include "utils/memutils.h"
 
 #include "cas/cas.h"
-#include "stats/stats.h"
 
 /* An entry of a page that is split */
 typedef struct Entry
@@ -35,6 +34,15 @@ compare_entries(const void *a, const void *b)
 }
 
 /*
+ * The part of a bucket's entries that stays when it is split: 9 of 20.  Fingerprints
+ * are spread evenly, so halves, and halves of halves, would be full at the same time:
+ * all would be split within a few rows, and pages be half empty after it.  Unequal
+ * parts are not, and pages are about 69 % full at any time.
+ */
+#define SPLIT_KEPT 9
+#define SPLIT_ALL  20
+
+/*
  * Where to split a bucket: places from this one on go to the new one.  Values stay
  * together, as long as there are several.
  */
@@ -42,7 +50,8 @@ static uint32
 split_point(const Entry *entries, int n, const CasHead *head, bool inside)
 {
 	uint32 step = inside ? 1 : nbmf_cas_first_place(1);
-	uint32 middle = n > 0 ? entries[n / 2].place : head->lo + (head->hi - head->lo) / 2;
+	uint32 middle =
+		n > 0 ? entries[n * SPLIT_KEPT / SPLIT_ALL].place : head->lo + (head->hi - head->lo) / 2;
 	int below = 0;
 	int above = 0;
 
@@ -54,8 +63,9 @@ split_point(const Entry *entries, int n, const CasHead *head, bool inside)
 		above += entries[i].place - middle >= step && entries[i].place >= middle;
 	}
 
-	/* the middle goes to the side that has less, if both sides stay */
-	if (middle <= head->lo || (below < above && head->hi - middle >= step))
+	/* the middle goes to the side that lacks more, if both sides stay */
+	if (middle <= head->lo ||
+		(below * (SPLIT_ALL - SPLIT_KEPT) < above * SPLIT_KEPT && head->hi - middle >= step))
 		return middle + step;
 	return middle;
 }
@@ -425,8 +435,16 @@ insert_together(Relation index, const CasRow *row, int scalars, bool *found)
 	int n = 0;
 
 	for (int table = 0; table < CAS_TABLES; table++)
-		(void) nbmf_cas_prefetch(index, table, nbmf_cas_route(table, row->simhash),
-								 table != CAS_TABLE_DIGEST);
+	{
+		CasWalk walk = {.table = -1};
+		uint16 value = nbmf_cas_route(table, row->simhash);
+
+		/* only this table is looked into */
+		if (table == CAS_TABLE_DIGEST)
+			nbmf_cas_prefetch_value(index, table, value, &walk);
+		else
+			(void) nbmf_cas_prefetch_bucket(index, table, value);
+	}
 	while (n < CAS_TABLES && room)
 	{
 		Page page;
@@ -446,15 +464,10 @@ insert_together(Relation index, const CasRow *row, int scalars, bool *found)
 	return room;
 }
 
-/* What this backend has inserted last: see nbmf_cas_count_lookup */
-Oid nbmf_cas_inserted_index = InvalidOid;
-ItemPointerData nbmf_cas_inserted_tid;
-
 /*
  * aminsert
  *
- * An insert is a lookup in the statistics, too.  Where there is an exclusion
- * constraint, its check is what is counted.
+ * An insert is a lookup in the statistics, too.
  */
 bool
 nbmf_cas_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Relation heap,
@@ -476,11 +489,7 @@ nbmf_cas_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Re
 			for (int table = 0; table < CAS_TABLES; table++)
 				found |= nbmf_cas_insert_rows(index, table, &row, 1, false);
 		}
-		if (!index->rd_index->indisexclusion)
-			nbmf_cas_stats_lookup(RelationGetRelid(index), found ? NBMF_CAS_EXACT : NBMF_CAS_MISS,
-								  0);
-		nbmf_cas_inserted_index = RelationGetRelid(index);
-		nbmf_cas_inserted_tid = *tid;
+		nbmf_cas_count_insert(index, row, found);
 	}
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);

@@ -3,8 +3,7 @@
  *		nbmf_cas_lookup: what is near a value, with its content compared.
  *
  * A scan of the index with the active snapshot, whose rows are read and whose
- * contents are compared with the value's.  It counts as a lookup; hits whose
- * contents are less similar than the threshold count as divergence.
+ * contents are compared with the value's.  It counts as one lookup, by content.
  */
 #include "postgres.h"
 
@@ -26,7 +25,6 @@
 #include "utils/snapmgr.h"
 
 #include "cas/cas.h"
-#include "stats/stats.h"
 #include "type/type.h"
 
 PG_FUNCTION_INFO_V1(nbmf_cas_lookup);
@@ -127,8 +125,7 @@ nbmf_cas_lookup(PG_FUNCTION_ARGS)
 	Candidate *candidates;
 	int n = 0;
 	int room = 64;
-	uint64 divergent = 0;
-	double threshold;
+	CasVerifier verifier;
 	char *content;
 	bool is_key;
 	Oid type;
@@ -154,7 +151,6 @@ nbmf_cas_lookup(PG_FUNCTION_ARGS)
 	ball.simhash = key.simhash;
 	ball.distance = PG_ARGISNULL(2) ? nbmf_cas_index_distance(index)
 									: nbmf_cas_distance_of(PG_GETARG_FLOAT8(2));
-	threshold = PG_ARGISNULL(2) ? nbmf_cas_index_threshold(index) : PG_GETARG_FLOAT8(2);
 
 	type = index->rd_opcintype[info.content];
 	is_key = get_typlen(type) == sizeof(NbmfKey);
@@ -172,36 +168,45 @@ nbmf_cas_lookup(PG_FUNCTION_ARGS)
 
 	scan = nbmf_index_beginscan(heap, index, GetActiveSnapshot(), 1, 0);
 	index_rescan(scan, &scan_key, 1, NULL, 0);
-	while (index_getnext_slot(scan, ForwardScanDirection, slot))
+	nbmf_cas_verify_begin(&verifier, index, &key);
+	PG_TRY();
 	{
-		MemoryContext old;
-		Datum values[INDEX_MAX_KEYS];
-		bool isnull[INDEX_MAX_KEYS];
+		while (index_getnext_slot(scan, ForwardScanDirection, slot))
+		{
+			MemoryContext old;
+			Datum values[INDEX_MAX_KEYS];
+			bool isnull[INDEX_MAX_KEYS];
 
-		CHECK_FOR_INTERRUPTS();
-		if (n >= room)
-		{
-			room *= 2;
-			candidates = repalloc_huge(candidates, sizeof(Candidate) * room);
+			CHECK_FOR_INTERRUPTS();
+			if (n >= room)
+			{
+				room *= 2;
+				candidates = repalloc_huge(candidates, sizeof(Candidate) * room);
+			}
+			ResetPerTupleExprContext(estate);
+			old = MemoryContextSwitchTo(context);
+			FormIndexDatum(index_info, slot, estate, values, isnull);
+			if (!isnull[info.content])
+			{
+				candidates[n].tid = slot->tts_tid;
+				nbmf_cas_compare(values[info.content], is_key, &key, &frame, content,
+								 &candidates[n].distance, &candidates[n].similarity,
+								 &candidates[n].exact);
+				nbmf_cas_verify_found(&verifier, !is_key, candidates[n].exact,
+									  candidates[n].distance, candidates[n].similarity);
+				n++;
+			}
+			MemoryContextSwitchTo(old);
+			MemoryContextReset(context);
 		}
-		ResetPerTupleExprContext(estate);
-		old = MemoryContextSwitchTo(context);
-		FormIndexDatum(index_info, slot, estate, values, isnull);
-		if (!isnull[info.content])
-		{
-			candidates[n].tid = slot->tts_tid;
-			nbmf_cas_compare(values[info.content], is_key, &key, &frame, content,
-							 &candidates[n].distance, &candidates[n].similarity,
-							 &candidates[n].exact);
-			divergent += candidates[n].similarity < threshold;
-			n++;
-		}
-		MemoryContextSwitchTo(old);
-		MemoryContextReset(context);
 	}
+	PG_FINALLY();
+	{
+		nbmf_cas_verify_end(&verifier);
+	}
+	PG_END_TRY();
 	index_endscan(scan);
-	if (divergent > 0)
-		nbmf_cas_stats_count(index_oid, NBMF_CAS_DIVERGENCE, divergent);
+	nbmf_cas_verify_count(&verifier);
 
 	qsort(candidates, n, sizeof(Candidate), compare_candidates);
 	for (int i = 0; i < n; i++)

@@ -54,6 +54,8 @@ typedef struct Put
 	char *content;
 	char *same_sql;
 	char *near_sql;
+	char *insert_sql;
+	CasVerifier verifier; /* for the statistics */
 	/* what is found */
 	Datum values[5];
 	bool nulls[5];
@@ -215,9 +217,13 @@ look(Put *put, bool any)
 	double best_similarity = 0;
 	int best_distance = 0;
 
+	nbmf_cas_verify_again(&put->verifier);
 	run(put, put->same_sql, SPI_OK_SELECT);
 	if (SPI_processed > 0)
+	{
+		nbmf_cas_verify_found(&put->verifier, true, true, 0, 1);
 		return found(put, 0, 1, true, 0, 1);
+	}
 	/* contents that are as similar as can be may yet differ, in blanks say */
 	if (put->threshold >= 1 && !any)
 		return false;
@@ -233,6 +239,7 @@ look(Put *put, bool any)
 
 		nbmf_cas_compare(other, false, &put->key, &put->frame, put->content, &distance, &similarity,
 						 &exact);
+		nbmf_cas_verify_found(&put->verifier, true, exact, distance, similarity);
 		/* one that came since it was asked for */
 		if (exact)
 			return found(put, (int) i, 2, true, distance, similarity);
@@ -251,9 +258,9 @@ look(Put *put, bool any)
  * Insert the value; false if a constraint is in the way.
  */
 static bool
-insert(Put *put, const char *sql)
+insert(Put *put)
 {
-	run(put, sql, SPI_OK_INSERT_RETURNING);
+	run(put, put->insert_sql, SPI_OK_INSERT_RETURNING);
 	if (SPI_processed == 0)
 		return false;
 	put->values[0] = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &put->nulls[0]);
@@ -343,8 +350,7 @@ nbmf_put(PG_FUNCTION_ARGS)
 	MemoryContext context = CurrentMemoryContext;
 	Relation index;
 	const char *column;
-	char *insert_into;
-	bool done;
+	bool done = false;
 
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
@@ -378,17 +384,26 @@ nbmf_put(PG_FUNCTION_ARGS)
 	put.content = nbmf_value_decode(PG_GETARG_NBMF_PP(2), 0, &put.frame);
 	index = relation_open(put.index, AccessShareLock);
 	put.threshold = PG_ARGISNULL(4) ? nbmf_cas_index_threshold(index) : PG_GETARG_FLOAT8(4);
-	relation_close(index, AccessShareLock);
 	put.ball.simhash = put.key.simhash;
 	put.ball.distance = nbmf_cas_distance_of(put.threshold);
 	look_sql(&put);
-	insert_into = insert_sql(&put);
+	put.insert_sql = insert_sql(&put);
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	done = look(&put, false);
-	for (int i = 0; i < ATTEMPTS && !done; i++)
-		done = insert(&put, insert_into) || look(&put, true);
+	nbmf_cas_verify_begin(&put.verifier, index, &put.key);
+	relation_close(index, AccessShareLock);
+	PG_TRY();
+	{
+		done = look(&put, false);
+		for (int i = 0; i < ATTEMPTS && !done; i++)
+			done = insert(&put) || look(&put, true);
+	}
+	PG_FINALLY();
+	{
+		nbmf_cas_verify_end(&put.verifier);
+	}
+	PG_END_TRY();
 	if (!done)
 		ereport(ERROR, (errcode(ERRCODE_EXCLUSION_VIOLATION),
 						errmsg("a constraint of table \"%s\" keeps the value out, but no row near "
@@ -402,6 +417,7 @@ nbmf_put(PG_FUNCTION_ARGS)
 		MemoryContextSwitchTo(old);
 	}
 	SPI_finish();
+	nbmf_cas_verify_count(&put.verifier);
 	table_close(put.table, AccessShareLock);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(tupdesc, put.values, put.nulls)));
 }

@@ -9,8 +9,8 @@
  * snapshots (those of constraints) need a recheck.  So do equality, of which the
  * index has 96 bits, and scalar columns, of which it holds a hash.
  *
- * An ordered scan goes up a ladder of distances, and takes all that is left,
- * nearest first, when the last rung has been used up.
+ * An ordered scan finds the nearest hits first, and goes on when they have been
+ * used up (cas_nearest.c).
  */
 #include "postgres.h"
 
@@ -25,14 +25,7 @@
 #include "utils/snapmgr.h"
 
 #include "cas/cas.h"
-#include "stats/stats.h"
 #include "type/type.h"
-
-/* Rungs of the ladder */
-static const int rungs[] = {3, 7, 11};
-
-/* Hits that the first pass of an ordered scan keeps, about; each next one 16 times as many */
-#define FIRST_PASS_LIMIT 256
 
 /* Hits whose room is kept for the next scan */
 #define HITS_KEPT 100000
@@ -52,10 +45,9 @@ typedef struct CasScan
 	CasQuery query;
 	bool has_digest; /* of what near ones are looked for */
 	uint32 digest;
-	int rung;     /* next rung */
-	int finished; /* all hits up to this distance have been found */
-	int farthest; /* no hit can be farther away */
-	int64 limit;  /* of hits that the next pass keeps */
+	int farthest;     /* no hit can be farther away */
+	bool by_distance; /* and more are looked for when these have been used up: */
+	CasNearest nearest;
 	CasHits hits;
 	int64 next;
 	Datum order_value;
@@ -73,6 +65,7 @@ nbmf_cas_begin_scan(Relation index, int nkeys, int norderbys)
 	state->context = context;
 	state->query_context = AllocSetContextCreate(context, "nbmf_cas query", ALLOCSET_SMALL_SIZES);
 	nbmf_cas_hits_init(&state->hits, context);
+	nbmf_cas_hits_init(&state->nearest.pool, context);
 	scan->opaque = state;
 	if (norderbys > 0)
 	{
@@ -80,6 +73,16 @@ nbmf_cas_begin_scan(Relation index, int nkeys, int norderbys)
 		scan->xs_orderbynulls = &state->order_null;
 	}
 	return scan;
+}
+
+/* What a large result took */
+static void
+give_back(CasHits *hits, MemoryContext context)
+{
+	if (hits->room <= HITS_KEPT)
+		return;
+	pfree(hits->hit);
+	nbmf_cas_hits_init(hits, context);
 }
 
 void
@@ -94,12 +97,9 @@ nbmf_cas_rescan(IndexScanDesc scan, ScanKey keys, int nkeys, ScanKey orderbys, i
 	state->started = false;
 	nbmf_cas_hits_reset(&state->hits);
 
-	/* what a large result took is given back */
-	if (state->hits.room > HITS_KEPT)
-	{
-		pfree(state->hits.hit);
-		nbmf_cas_hits_init(&state->hits, state->context);
-	}
+	nbmf_cas_hits_reset(&state->nearest.pool);
+	give_back(&state->hits, state->context);
+	give_back(&state->nearest.pool, state->context);
 }
 
 /*
@@ -176,11 +176,8 @@ make_query(IndexScanDesc scan, bool bitmap)
 	state->ordered = scan->numberOfOrderBys > 0;
 	state->any_order = false;
 	state->recheck_distance = false;
-	state->rung = 0;
-	state->finished = -1;
 	state->has_digest = false;
 	state->farthest = 64;
-	state->limit = FIRST_PASS_LIMIT;
 
 	for (int i = 0; i < scan->numberOfKeys; i++)
 	{
@@ -271,97 +268,45 @@ make_query(IndexScanDesc scan, bool bitmap)
 }
 
 /*
- * Count a lookup: a scan with a qual on the content that is not ordered.
- *
- * The check of a constraint runs in two ways: before an insert (ON CONFLICT),
- * and after it, when it finds the row itself.  Both for one row count once.
+ * Begin an ordered scan: what is searched is a ball around what is ordered by, which
+ * holds those that are asked for.
  */
 static void
-count_lookup(IndexScanDesc scan, uint64 ns)
+begin_ordered(Relation index, CasScan *state)
 {
-	static Oid looked_before = InvalidOid;
-	CasScan *state = scan->opaque;
-	Oid index = RelationGetRelid(scan->indexRelation);
-	const CasQuery *query = &state->query;
-	int64 others = state->hits.n;
-	int nearest = 0;
+	CasQuery query = state->query;
 
-	if (!IsMVCCSnapshot(scan->xs_snapshot))
-	{
-		bool itself = false;
-
-		for (int64 i = 0; nbmf_cas_inserted_index == index && i < state->hits.n && !itself; i++)
-			itself = ItemPointerEquals(&state->hits.hit[i].tid, &nbmf_cas_inserted_tid);
-		if (itself)
-		{
-			bool counted = looked_before == index;
-
-			looked_before = InvalidOid;
-			if (counted)
-				return;
-			others--;
-		}
-		else
-			looked_before = others == 0 ? index : InvalidOid;
-	}
-
-	/* the row itself is at distance 0 */
-	while (nearest < 64 &&
-		   state->hits.count[nearest] == (nearest == 0 ? state->hits.n - others : 0))
-		nearest++;
-	if (others > 0 && query->exact)
-		nbmf_cas_stats_lookup(index, NBMF_CAS_EXACT, ns);
-	else if (others > 0 && nearest <= nbmf_cas_index_distance(scan->indexRelation))
-	{
-		CasQuery exact = {.exact = true,
-						  .over = -1,
-						  .filters = query->filters,
-						  .filter = query->filter,
-						  .simhash = query->ball[0].simhash,
-						  .digest = state->digest};
-		CasHits hits;
-
-		nbmf_cas_hits_init(&hits, state->query_context);
-		if (state->has_digest && nearest == 0)
-			(void) nbmf_cas_search(scan->indexRelation, &exact, &hits);
-		nbmf_cas_stats_lookup(index,
-							  hits.n > state->hits.n - others ? NBMF_CAS_EXACT : NBMF_CAS_NEAR, ns);
-	}
-	else
-		nbmf_cas_stats_lookup(index, NBMF_CAS_MISS, ns);
+	query.balls++;
+	query.ball = palloc(sizeof(NbmfBall) * query.balls);
+	query.ball[0] = state->order;
+	query.ball[0].distance = state->farthest;
+	memcpy(query.ball + 1, state->query.ball, sizeof(NbmfBall) * state->query.balls);
+	nbmf_cas_nearest_begin(&state->nearest, index, &query);
 }
 
 /*
- * Distance of what was found from what is ordered by, where the two differ:
- * all balls are around it, so the first is made to be.
+ * Find all hits of a scan that is not ordered by a distance.
  */
 static void
-find_ordered(Relation index, CasScan *state, int distance)
+find_all(IndexScanDesc scan, CasScan *state)
 {
-	CasQuery query = state->query;
-	NbmfBall *balls = palloc(sizeof(NbmfBall) * (query.balls + 1));
+	Relation index = scan->indexRelation;
+	bool lookup = state->query.exact || state->query.balls > 0;
+	instr_time start;
+	instr_time end;
 
-	distance = Min(distance, state->farthest);
-	balls[0] = state->order;
-	balls[0].distance = distance;
-	for (int i = 0; i < query.balls; i++)
-		balls[i + 1] = query.ball[i];
-	query.ball = balls;
-	query.balls++;
-	query.over = state->finished;
-	/* what costs little more is found at once */
-	query.widen = state->farthest;
-	nbmf_cas_hits_reset(&state->hits);
-	state->hits.limit = state->limit;
-	distance = nbmf_cas_search(index, &query, &state->hits);
-	if (state->hits.cutoff <= distance)
-	{
-		distance = state->hits.cutoff - 1;
-		state->limit *= 16;
-	}
-	state->finished = distance;
-	nbmf_cas_hits_sort(&state->hits, true);
-	pfree(balls);
+	INSTR_TIME_SET_CURRENT(start);
+	if (!lookup)
+		add_ball(&state->query, 0, 64);
+	nbmf_cas_search(index, &state->query, &state->hits);
+	nbmf_cas_hits_sort(&state->hits, false);
+	if (!lookup || state->ordered)
+		return;
+	INSTR_TIME_SET_CURRENT(end);
+	INSTR_TIME_SUBTRACT(end, start);
+	nbmf_cas_count_scan(
+		index, &state->query, &state->hits, state->has_digest ? &state->digest : NULL,
+		!IsMVCCSnapshot(scan->xs_snapshot), (uint64) (INSTR_TIME_GET_DOUBLE(end) * 1e9));
 }
 
 /*
@@ -374,52 +319,31 @@ find_hits(IndexScanDesc scan, bool bitmap)
 	CasScan *state = scan->opaque;
 	Relation index = scan->indexRelation;
 	MemoryContext old;
+	bool more = true;
 
 	state->next = 0;
+	if (state->started && !state->by_distance)
+		return false;
+	if (!state->started)
+		MemoryContextReset(state->query_context);
+	old = MemoryContextSwitchTo(state->query_context);
 	if (!state->started)
 	{
-		MemoryContextReset(state->query_context);
-		old = MemoryContextSwitchTo(state->query_context);
 		make_query(scan, bitmap);
 		state->started = true;
 		pgstat_count_index_scan(index);
 		nbmf_cas_hits_reset(&state->hits);
-		state->hits.limit = 0;
-		if (state->nothing || state->whole)
-			state->finished = state->farthest;
-		else if (!state->ordered || state->query.exact || state->any_order)
-		{
-			bool lookup = state->query.exact || state->query.balls > 0;
-			instr_time start;
-			instr_time end;
-
-			INSTR_TIME_SET_CURRENT(start);
-			if (!lookup)
-				add_ball(&state->query, 0, 64);
-			(void) nbmf_cas_search(index, &state->query, &state->hits);
-			nbmf_cas_hits_sort(&state->hits, false);
-			state->finished = state->farthest;
-			if (lookup && !state->ordered)
-			{
-				INSTR_TIME_SET_CURRENT(end);
-				INSTR_TIME_SUBTRACT(end, start);
-				count_lookup(scan, (uint64) (INSTR_TIME_GET_DOUBLE(end) * 1e9));
-			}
-		}
-		else
-			find_ordered(index, state, rungs[state->rung++]);
-		MemoryContextSwitchTo(old);
-		return true;
+		state->by_distance =
+			state->ordered && !state->nothing && !state->query.exact && !state->any_order;
+		if (state->by_distance)
+			begin_ordered(index, state);
+		else if (!state->nothing && !state->whole)
+			find_all(scan, state);
 	}
-	if (state->finished >= state->farthest)
-		return false;
-	/* the last search may have gone beyond some rungs */
-	while (state->rung < lengthof(rungs) && rungs[state->rung] <= state->finished)
-		state->rung++;
-	old = MemoryContextSwitchTo(state->query_context);
-	find_ordered(index, state, state->rung < lengthof(rungs) ? rungs[state->rung++] : 64);
+	if (state->by_distance)
+		more = nbmf_cas_nearest_next(&state->nearest, index, &state->hits);
 	MemoryContextSwitchTo(old);
-	return true;
+	return more;
 }
 
 /*

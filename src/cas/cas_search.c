@@ -7,8 +7,8 @@
  * chunks, and sum (r_i + 1) > d, each of them is within r_i of the query in at
  * least one chunk i (else it would differ in sum (r_i + 1) bits or more).  So
  * it is enough to look, in each table, at the values within r_i.  A hit counts
- * in the first table whose radius admits it, and so once.  A radius of -1
- * leaves a table out.
+ * where it is first met, which its own chunks tell, and so once.  A radius of -1
+ * leaves a table out.  An ordered scan (cas_nearest.c) goes from radius to radius.
  *
  * Which radii: those that read the fewest pages, given how many buckets the
  * tables have and which of their chains are long; or, if that is less, one
@@ -30,32 +30,25 @@
 
 #include "cas/cas.h"
 
-/* Radii that are planned with; beyond, one pass over a table costs less */
-#define MAX_RADIUS 4
-
 /* A page that a pass reads, in units of a page that is looked up */
-#define PASS_COST 1.0
+#define PASS_COST  1.0
 
-/* A rung of an ordered scan is worth so much of what may follow it */
-#define RUNG_PART 0.1
-
-/*
- * What may follow it goes as far as so many hits are to be expected, if
- * fingerprints are random; about so many entries are in a bucket.
- */
-#define EXPECTED_HITS  24
-#define BUCKET_ENTRIES 400.0
-
-#define CHUNK_BITS     16
+#define CHUNK_BITS 16
 
 /* Values that are looked for one by one in a page; for more it is read as a whole */
-#define SORTED_VALUES 8
+#define SORTED_VALUES 16
 
 /* The table that a pass reads: one whose entries are small */
 #define PASS_TABLE (CAS_TABLES - 1)
 
-/* Values within MAX_RADIUS of a value: sum of C(16, k), k <= 4 */
+/* Values within CAS_MAX_RADIUS of a value: sum of C(16, k), k <= 4 */
 #define MAX_PROBES 2517
+
+/* Values that differ in CAS_MAX_RADIUS bits from a value: C(16, 4) */
+#define MAX_RING 1820
+
+/* Entries of a bucket, about */
+#define BUCKET_ENTRIES 400.0
 
 /* Which fingerprints are within a distance, as this processor finds it out */
 static NbmfMatch match = NULL;
@@ -114,6 +107,16 @@ hits_cut(CasHits *hits)
 }
 
 static void
+set_room(CasHits *hits, int64 room)
+{
+	if (hits->hit == NULL)
+		hits->hit = MemoryContextAllocHuge(hits->context, room * sizeof(CasHit));
+	else
+		hits->hit = repalloc_huge(hits->hit, room * sizeof(CasHit));
+	hits->room = room;
+}
+
+static void
 hits_add(CasHits *hits, const char *payload, int distance)
 {
 	CasHit *hit;
@@ -126,13 +129,7 @@ hits_add(CasHits *hits, const char *payload, int distance)
 			hits_cut(hits);
 		if (hits->n >= hits->room)
 		{
-			int64 room = Max(64, hits->room * 2);
-
-			if (hits->hit == NULL)
-				hits->hit = MemoryContextAllocHuge(hits->context, room * sizeof(CasHit));
-			else
-				hits->hit = repalloc_huge(hits->hit, room * sizeof(CasHit));
-			hits->room = room;
+			set_room(hits, Max(64, hits->room * 2));
 		}
 		if (distance >= hits->cutoff)
 			return;
@@ -190,6 +187,37 @@ nbmf_cas_hits_sort(CasHits *hits, bool by_distance)
 }
 
 /*
+ * Move the hits within a distance to others, of which there are none yet, and put
+ * these in order.
+ */
+void
+nbmf_cas_hits_take(CasHits *hits, int distance, CasHits *out)
+{
+	int64 n = 0;
+	int64 kept = 0;
+
+	for (int d = 0; d <= distance; d++)
+	{
+		n += hits->count[d];
+		out->count[d] = hits->count[d];
+		hits->count[d] = 0;
+	}
+	if (n == 0)
+		return;
+	if (n > out->room)
+		set_room(out, n);
+	for (int64 i = 0; i < hits->n; i++)
+	{
+		if (hits->hit[i].distance <= distance)
+			out->hit[out->n++] = hits->hit[i];
+		else
+			hits->hit[kept++] = hits->hit[i];
+	}
+	hits->n = kept;
+	nbmf_cas_hits_sort(out, true);
+}
+
+/*
  * Planning
  */
 
@@ -214,11 +242,11 @@ pages_within(int radius, double buckets)
  * The radii with the least cost[table][radius + 1]; the cost.
  */
 static double
-choose_radii(int distance, double cost[CAS_TABLES][MAX_RADIUS + 2], int *radius)
+choose_radii(int distance, double cost[CAS_TABLES][CAS_MAX_RADIUS + 2], int *radius)
 {
-	double best[CAS_TABLES + 1][CAS_TABLES * (MAX_RADIUS + 1) + 1];
-	int choice[CAS_TABLES + 1][CAS_TABLES * (MAX_RADIUS + 1) + 1];
-	int most = CAS_TABLES * (MAX_RADIUS + 1);
+	double best[CAS_TABLES + 1][CAS_TABLES * (CAS_MAX_RADIUS + 1) + 1];
+	int choice[CAS_TABLES + 1][CAS_TABLES * (CAS_MAX_RADIUS + 1) + 1];
+	int most = CAS_TABLES * (CAS_MAX_RADIUS + 1);
 	int at = -1;
 
 	for (int sum = 0; sum <= most; sum++)
@@ -229,7 +257,7 @@ choose_radii(int distance, double cost[CAS_TABLES][MAX_RADIUS + 2], int *radius)
 		{
 			best[t + 1][sum] = get_float8_infinity();
 			choice[t + 1][sum] = 0;
-			for (int r = 0; r <= MAX_RADIUS + 1 && r <= sum; r++)
+			for (int r = 0; r <= CAS_MAX_RADIUS + 1 && r <= sum; r++)
 			{
 				double c = best[t][sum - r] + cost[t][r];
 
@@ -278,13 +306,38 @@ plan_applies(const LastPlan *last, const CasRoot *const *roots)
 	return true;
 }
 
+/* Pages of a table up to each radius around a value, from -1 on */
+static void
+table_costs(int table, const CasRoot *root, uint16 value, double *cost)
+{
+	for (int r = -1; r <= CAS_MAX_RADIUS; r++)
+		cost[r + 1] = pages_within(r, root->buckets);
+	for (uint32 i = 0; i < root->heavies; i++)
+	{
+		const CasHeavy *heavy = &root->heavy[i];
+
+		for (int r = __builtin_popcount(heavy->value ^ value); r <= CAS_MAX_RADIUS; r++)
+			cost[r + 1] += heavy->pages;
+	}
+}
+
+/* What a pass over the table with this root costs; its chains are not in its buckets */
+static double
+pass_cost(const CasRoot *root)
+{
+	double pages = root->buckets;
+
+	for (uint32 i = 0; i < root->heavies; i++)
+		pages += root->heavy[i].pages;
+	return pages * PASS_COST;
+}
+
 void
 nbmf_cas_plan(int distance, uint16 const *chunks, const CasRoot *const *roots, CasPlan *plan)
 {
 	static LastPlan lasts[65];
 	LastPlan *last = &lasts[distance];
-	double cost[CAS_TABLES][MAX_RADIUS + 2];
-	double pass = 0;
+	double cost[CAS_TABLES][CAS_MAX_RADIUS + 2];
 
 	if (plan_applies(last, roots))
 	{
@@ -294,30 +347,26 @@ nbmf_cas_plan(int distance, uint16 const *chunks, const CasRoot *const *roots, C
 	last->valid = true;
 	for (int t = 0; t < CAS_TABLES; t++)
 	{
-		double all = roots[t]->buckets;
-
 		last->buckets[t] = roots[t]->buckets;
 		last->valid &= roots[t]->heavies == 0;
-		for (int r = -1; r <= MAX_RADIUS; r++)
-			cost[t][r + 1] = pages_within(r, roots[t]->buckets);
-		for (uint32 i = 0; i < roots[t]->heavies; i++)
-		{
-			const CasHeavy *heavy = &roots[t]->heavy[i];
-			int from = __builtin_popcount(heavy->value ^ chunks[t]);
-
-			/* the first table's are buckets, and counted */
-			if (t != CAS_TABLE_DIGEST)
-				all += heavy->pages;
-			for (int r = from; r <= MAX_RADIUS; r++)
-				cost[t][r + 1] += heavy->pages;
-		}
-		if (t == PASS_TABLE)
-			pass = all;
+		table_costs(t, roots[t], chunks[t], cost[t]);
 	}
 	plan->pages = choose_radii(distance, cost, plan->radius);
-	plan->pass = pass;
-	plan->flat = pass * PASS_COST <= plan->pages;
+	plan->flat = pass_cost(roots[PASS_TABLE]) <= plan->pages;
 	last->plan = *plan;
+}
+
+/*
+ * The same for an ordered scan, which goes from radius to radius: what each table
+ * costs up to each, and a pass.
+ */
+void
+nbmf_cas_plan_rings(Relation index, uint64 simhash, CasRingPlan *plan)
+{
+	for (int t = 0; t < CAS_TABLES; t++)
+		table_costs(t, nbmf_cas_cached_root(index, t), nbmf_cas_route(t, simhash), plan->cost[t]);
+	plan->pass = pass_cost(nbmf_cas_cached_root(index, PASS_TABLE));
+	plan->entries = nbmf_cas_cached_root(index, PASS_TABLE)->buckets * BUCKET_ENTRIES;
 }
 
 /*
@@ -327,12 +376,12 @@ nbmf_cas_plan(int distance, uint16 const *chunks, const CasRoot *const *roots, C
 double
 nbmf_cas_plan_pages(int distance, double buckets)
 {
-	double cost[CAS_TABLES][MAX_RADIUS + 2];
+	double cost[CAS_TABLES][CAS_MAX_RADIUS + 2];
 	double pages;
 
 	for (int t = 0; t < CAS_TABLES; t++)
 	{
-		for (int r = -1; r <= MAX_RADIUS; r++)
+		for (int r = -1; r <= CAS_MAX_RADIUS; r++)
 			cost[t][r + 1] = pages_within(r, buckets);
 	}
 	pages = choose_radii(distance, cost, NULL);
@@ -351,10 +400,12 @@ typedef struct Search
 	int table;
 	int scalars;
 	Size payload_size;
-	const int *radius; /* NULL: a pass */
-	BlockNumber block; /* page that is searched */
-	const char *ahead; /* keys that come next, if that is known */
-	int distance;
+	int done[CAS_TABLES];  /* radii up to which tables have been searched */
+	int radius;            /* up to which this one is; CHUNK_BITS: a pass */
+	int dropped;           /* what has been found at this distance and beyond was dropped */
+	BlockNumber block;     /* page that is searched */
+	const char *ahead;     /* keys that come next, if that is known */
+	struct Probes *probes; /* values that are looked for; NULL: a pass */
 } Search;
 
 static inline bool
@@ -385,19 +436,20 @@ add_hit(const Search *search, const char *payload, int distance)
 	hits_add(search->hits, payload, distance);
 }
 
-/* Is this table the first whose radius admits the difference? */
+/* Is an entry new: has no table been searched up to its radius there before? */
 static inline bool
-table_admits(const Search *search, uint64 difference)
+is_new(const Search *search, uint64 difference, int distance)
 {
-	if (search->radius == NULL)
+	if (__builtin_popcount(nbmf_cas_route(search->table, difference)) > search->radius)
+		return false;
+	if (distance >= search->dropped)
 		return true;
-	for (int t = 0; t < search->table; t++)
+	for (int t = 0; t < CAS_TABLES; t++)
 	{
-		if (__builtin_popcount(nbmf_cas_route(t, difference)) <= search->radius[t])
+		if (__builtin_popcount(nbmf_cas_route(t, difference)) <= search->done[t])
 			return false;
 	}
-	return __builtin_popcount(nbmf_cas_route(search->table, difference)) <=
-		   search->radius[search->table];
+	return true;
 }
 
 /*
@@ -427,14 +479,14 @@ search_entries(const Search *search, Page page, int first, int end)
 	}
 
 	matches = match(keys + first, end - first, query->ball[0].simhash,
-					Min(search->distance, search->hits->cutoff - 1), search->ahead, found);
+					Min(query->ball[0].distance, search->hits->cutoff - 1), search->ahead, found);
 	for (int m = 0; m < matches; m++)
 	{
 		int i = first + found[m];
 		uint64 difference = keys[i] ^ query->ball[0].simhash;
 		int distance = distance_of(keys[i], query->ball[0].simhash);
 		const char *payload;
-		bool inside = distance > query->over && table_admits(search, difference);
+		bool inside = distance > query->over && is_new(search, difference, distance);
 
 		for (int b = 1; inside && b < query->balls; b++)
 			inside = distance_of(keys[i], query->ball[b].simhash) <= query->ball[b].distance;
@@ -443,6 +495,63 @@ search_entries(const Search *search, Page page, int first, int end)
 		payload = nbmf_cas_payload(page, i, search->payload_size);
 		if (filters_admit(search, payload))
 			add_hit(search, payload, distance);
+	}
+}
+
+/*
+ * Values that differ from one in bits, least to most of them, in ascending order;
+ * bit: the highest one that may differ.
+ */
+static uint16 *
+add_values(uint16 value, int bit, int least, int most, uint16 *out)
+{
+	uint16 mask;
+
+	/* not so many bits are left */
+	if (least > bit + 1)
+		return out;
+	if (most == 0 || bit < 0)
+	{
+		*out = value;
+		return out + 1;
+	}
+	mask = (uint16) (1 << bit);
+	if (value & mask)
+	{
+		out = add_values(value & ~mask, bit - 1, least - 1, most - 1, out);
+		return add_values(value, bit - 1, least, most, out);
+	}
+	out = add_values(value, bit - 1, least, most, out);
+	return add_values(value | mask, bit - 1, least - 1, most - 1, out);
+}
+
+/* How many values ahead the processor fetches */
+#define AHEAD 8
+
+/* Values to be looked for in several tables */
+typedef struct Probes
+{
+	uint16 *values[CAS_TABLES]; /* in ascending order */
+	int n[CAS_TABLES];
+	int table; /* next one to be fetched */
+	int at;
+	CasWalk walk; /* where the last one was */
+} Probes;
+
+/* Have the processor fetch what the next value needs, whatever table it is of */
+static void
+fetch_next(Relation index, Probes *probes)
+{
+	while (probes->table < CAS_TABLES && probes->at >= probes->n[probes->table])
+	{
+		probes->table++;
+		probes->at = 0;
+	}
+	if (probes->table < CAS_TABLES)
+	{
+		nbmf_cas_prefetch_value(index, probes->table, probes->values[probes->table][probes->at],
+								&probes->walk);
+		probes->at++;
 	}
 }
 
@@ -462,11 +571,16 @@ search_page(Search *search, Buffer buffer, const uint16 *values, int n)
 	search->block = BufferGetBlockNumber(buffer);
 	if (n == 0 || n > SORTED_VALUES)
 		sorted = 0;
-	for (int i = 0; i < n && sorted > 0; i++)
+	for (int i = 0; i < n; i++)
 	{
-		int first = nbmf_cas_first_of_value(page, values[i]);
-		int end = first;
+		int first;
+		int end;
 
+		if (search->probes != NULL)
+			fetch_next(search->index, search->probes);
+		if (sorted == 0)
+			continue;
+		first = end = nbmf_cas_first_of_value(page, values[i]);
 		while (end < sorted && nbmf_cas_route(search->table, keys[end]) == values[i])
 			end++;
 		search_entries(search, page, first, end);
@@ -536,80 +650,18 @@ search_bucket(Search *search, const uint16 *values, int n, uint32 place)
 	return hi;
 }
 
-static int
-compare_values(const void *a, const void *b)
-{
-	return (int) *(const uint16 *) a - (int) *(const uint16 *) b;
-}
-
 /*
- * Values within a radius of one, in ascending order.
- */
-static int
-values_within(uint16 value, int radius, uint16 *values)
-{
-	int n = 0;
-
-	values[n++] = value;
-	for (int bits = 1; bits <= radius; bits++)
-	{
-		uint32 mask = ((uint32) 1 << bits) - 1;
-
-		while (mask < CAS_VALUES)
-		{
-			/* the next larger number with as many bits */
-			uint32 low = mask & -mask;
-			uint32 ripple = mask + low;
-
-			values[n++] = (uint16) (value ^ mask);
-			mask = ripple | (((mask ^ ripple) / low) >> 2);
-		}
-	}
-	qsort(values, n, sizeof(uint16), compare_values);
-	return n;
-}
-
-/* How many values ahead the processor fetches */
-#define AHEAD 4
-
-/* Values to be looked for in the tables that a plan says */
-typedef struct Probes
-{
-	uint16 *values[CAS_TABLES]; /* in ascending order */
-	int n[CAS_TABLES];
-	int table; /* next one to be fetched */
-	int at;
-} Probes;
-
-/* Have the processor fetch what the next value needs, whatever table it is of */
-static void
-fetch_next(Relation index, Probes *probes)
-{
-	while (probes->table < CAS_TABLES && probes->at >= probes->n[probes->table])
-	{
-		probes->table++;
-		probes->at = 0;
-	}
-	if (probes->table < CAS_TABLES)
-	{
-		nbmf_cas_prefetch(index, probes->table, probes->values[probes->table][probes->at], false);
-		probes->at++;
-	}
-}
-
-/*
- * Search a table for values in ascending order.
+ * Search a table for its values, which are in ascending order.
  */
 static void
-search_values(Search *search, Probes *probes)
+search_values(Search *search)
 {
-	const uint16 *values = probes->values[search->table];
-	int n = probes->n[search->table];
+	const uint16 *values = search->probes->values[search->table];
+	int n = search->probes->n[search->table];
 	uint64 done = 0; /* all places before */
 
 	for (int i = 0; i < n; i++)
 	{
-		fetch_next(search->index, probes);
 		/* a value may have several buckets */
 		while (done <= nbmf_cas_last_place(values[i]))
 		{
@@ -638,113 +690,138 @@ search_table(Search *search)
 		/* the next one is about there */
 		search->ahead = NULL;
 		if (place + width < CAS_PLACES)
-			search->ahead = nbmf_cas_prefetch(search->index, search->table,
-											  (uint16) ((place + width) >> 16), true);
+			search->ahead = nbmf_cas_prefetch_bucket(search->index, search->table,
+													 (uint16) ((place + width) >> 16));
 		next = (uint64) search_bucket(search, NULL, 0, (uint32) place) + 1;
 		width = next - place;
 		place = next;
 	}
 }
 
-/*
- * The distance within which enough of so many random fingerprints are.
- */
-static int
-reach_of(double entries)
-{
-	int distance = 0;
-
-	while (distance < 64 && nbmf_cas_uniform_share(distance) * entries < EXPECTED_HITS)
-		distance++;
-	return distance;
-}
-
-/*
- * How far to search, of a query that may be widened: a rung that is cheap before
- * what may follow it, or that at once.
- */
-static int
-choose_reach(const CasQuery *query, const uint16 *chunks, const CasRoot *const *roots,
-			 CasPlan *plan)
-{
-	int distance = query->ball[0].distance;
-	int far;
-	CasPlan next;
-
-	if (query->widen <= distance)
-		return distance;
-	far = Min(Max(reach_of(roots[PASS_TABLE]->buckets * BUCKET_ENTRIES), distance), query->widen);
-	nbmf_cas_plan(far, chunks, roots, &next);
-	if (plan->pages > RUNG_PART * (next.flat ? next.pass * PASS_COST : next.pages))
-	{
-		*plan = next;
-		distance = far;
-	}
-	/* a pass finds what is near, however far that is */
-	return plan->flat ? query->widen : distance;
-}
-
-/*
- * Add the hits of a query.  Returns the distance within which all were found.
- */
-int
-nbmf_cas_search(Relation index, const CasQuery *query, CasHits *hits)
+static Search
+begin_search(Relation index, const CasQuery *query, CasHits *hits, int table)
 {
 	int scalars = nbmf_cas_info(index)->scalars;
-	Search search = {.index = index, .query = query, .hits = hits, .scalars = scalars};
+	Search search = {.index = index,
+					 .query = query,
+					 .hits = hits,
+					 .table = table,
+					 .scalars = scalars,
+					 .payload_size = nbmf_cas_payload_size(table, scalars),
+					 .done = {-1, -1, -1, -1},
+					 .radius = CHUNK_BITS,
+					 .dropped = 65};
 
 	if (match == NULL)
 		match = nbmf_match_function(0);
+	return search;
+}
+
+/*
+ * Search tables up to the radii of a plan (-1: not).
+ */
+static void
+search_radii(Relation index, const CasQuery *query, CasHits *hits, const int *radius)
+{
+	uint16 values[CAS_TABLES * MAX_PROBES];
+	Probes probes = {.walk.table = -1};
+	uint16 *end = values;
+	int done[CAS_TABLES] = {-1, -1, -1, -1};
+
+	for (int t = 0; t < CAS_TABLES; t++)
+	{
+		uint16 *first = end;
+
+		if (radius[t] >= 0)
+			end = add_values(nbmf_cas_route(t, query->ball[0].simhash), CHUNK_BITS - 1, 0,
+							 radius[t], end);
+		probes.values[t] = first;
+		probes.n[t] = (int) (end - first);
+	}
+	for (int i = 0; i < AHEAD; i++)
+		fetch_next(index, &probes);
+	for (int t = 0; t < CAS_TABLES; t++)
+	{
+		Search search = begin_search(index, query, hits, t);
+
+		memcpy(search.done, done, sizeof(done));
+		search.radius = radius[t];
+		search.probes = &probes;
+		search_values(&search);
+		done[t] = radius[t];
+	}
+}
+
+/*
+ * Add the hits of a query.
+ */
+void
+nbmf_cas_search(Relation index, const CasQuery *query, CasHits *hits)
+{
+	const CasRoot *roots[CAS_TABLES];
+	uint16 chunks[CAS_TABLES];
+	CasPlan plan;
 
 	if (query->exact)
 	{
+		Search search = begin_search(index, query, hits, CAS_TABLE_DIGEST);
 		uint16 value = nbmf_cas_route(CAS_TABLE_DIGEST, query->simhash);
 
-		search.table = CAS_TABLE_DIGEST;
-		search.payload_size = nbmf_cas_payload_size(CAS_TABLE_DIGEST, scalars);
 		(void) search_bucket(&search, &value, 1,
 							 nbmf_cas_place(CAS_TABLE_DIGEST, query->simhash, query->digest));
+		return;
+	}
+	for (int t = 0; t < CAS_TABLES; t++)
+	{
+		roots[t] = nbmf_cas_cached_root(index, t);
+		chunks[t] = nbmf_cas_route(t, query->ball[0].simhash);
+	}
+	nbmf_cas_plan(query->ball[0].distance, chunks, roots, &plan);
+	if (plan.flat)
+	{
+		Search search = begin_search(index, query, hits, PASS_TABLE);
+
+		search_table(&search);
 	}
 	else
-	{
-		const CasRoot *roots[CAS_TABLES];
-		uint16 chunks[CAS_TABLES];
-		CasPlan plan;
+		search_radii(index, query, hits, plan.radius);
+}
 
-		for (int t = 0; t < CAS_TABLES; t++)
-		{
-			roots[t] = nbmf_cas_cached_root(index, t);
-			chunks[t] = nbmf_cas_route(t, query->ball[0].simhash);
-		}
-		nbmf_cas_plan(query->ball[0].distance, chunks, roots, &plan);
-		search.table = PASS_TABLE;
-		search.payload_size = nbmf_cas_payload_size(PASS_TABLE, scalars);
-		search.distance = choose_reach(query, chunks, roots, &plan);
-		if (plan.flat)
-			search_table(&search);
-		else
-		{
-			uint16 values[CAS_TABLES * MAX_PROBES];
-			Probes probes = {.table = 0};
-			int n = 0;
+/*
+ * Search a table in which all is done up to a radius, as done says for each of them,
+ * up to the next radius; add the hits that are new.
+ */
+void
+nbmf_cas_search_ring(Relation index, const CasQuery *query, CasHits *hits, const int *done,
+					 int table)
+{
+	uint16 values[MAX_RING];
+	Probes probes = {.walk.table = -1};
+	Search search = begin_search(index, query, hits, table);
 
-			search.radius = plan.radius;
-			for (int t = 0; t < CAS_TABLES; t++)
-			{
-				probes.values[t] = values + n;
-				if (plan.radius[t] >= 0)
-					probes.n[t] = values_within(chunks[t], plan.radius[t], values + n);
-				n += probes.n[t];
-			}
-			for (int i = 0; i < AHEAD; i++)
-				fetch_next(index, &probes);
-			for (int t = 0; t < CAS_TABLES; t++)
-			{
-				search.table = t;
-				search.payload_size = nbmf_cas_payload_size(t, scalars);
-				search_values(&search, &probes);
-			}
-		}
-	}
-	return search.distance;
+	memcpy(search.done, done, sizeof(search.done));
+	search.radius = done[table] + 1;
+	search.probes = &probes;
+	probes.values[table] = values;
+	probes.n[table] = (int) (add_values(nbmf_cas_route(table, query->ball[0].simhash),
+										CHUNK_BITS - 1, search.radius, search.radius, values) -
+							 values);
+	for (int i = 0; i < AHEAD; i++)
+		fetch_next(index, &probes);
+	search_values(&search);
+}
+
+/*
+ * Search all of a table; add the hits that are new, and those at a distance of
+ * dropped and beyond, new or not.
+ */
+void
+nbmf_cas_search_rest(Relation index, const CasQuery *query, CasHits *hits, const int *done,
+					 int dropped)
+{
+	Search search = begin_search(index, query, hits, PASS_TABLE);
+
+	memcpy(search.done, done, sizeof(search.done));
+	search.dropped = dropped;
+	search_table(&search);
 }

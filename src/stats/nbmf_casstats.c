@@ -34,7 +34,7 @@ static void flush_pending(void);
 static NbmfSlotArea area = {.name = "nbmf index statistics",
 							.tranche = "nbmf_cas_stats",
 							.file = "pg_stat/nbmf_cas.stat",
-							.magic = 0x6e626d12,
+							.magic = 0x6e626d13,
 							.slots = 1024,
 							.numbers = SLOT_NUMBERS,
 							.flush = flush_pending};
@@ -161,8 +161,8 @@ put_slot(NbmfSlot *slot, bool is_shared, ReturnSetInfo *rsinfo)
 {
 	uint64 counter[NBMF_CAS_STATS_COUNTERS];
 	uint64 histogram[NBMF_HISTOGRAM_BUCKETS];
-	Datum values[9];
-	bool nulls[9] = {0};
+	Datum values[10];
+	bool nulls[10] = {0};
 	double p95;
 
 	for (int i = 0; i < NBMF_CAS_STATS_COUNTERS; i++)
@@ -170,19 +170,20 @@ put_slot(NbmfSlot *slot, bool is_shared, ReturnSetInfo *rsinfo)
 	values[0] = ObjectIdGetDatum(slot->object);
 	values[1] = Int64GetDatum((int64) counter[NBMF_CAS_EXACT]);
 	values[2] = Int64GetDatum((int64) counter[NBMF_CAS_NEAR]);
-	values[3] = Int64GetDatum((int64) counter[NBMF_CAS_MISS]);
-	values[4] = Int64GetDatum((int64) counter[NBMF_CAS_DIVERGENCE]);
-	nulls[5] = counter[NBMF_CAS_TIMED] == 0;
-	values[5] = nulls[5] ? (Datum) 0
+	values[3] = Int64GetDatum((int64) counter[NBMF_CAS_UNVERIFIED]);
+	values[4] = Int64GetDatum((int64) counter[NBMF_CAS_MISS]);
+	values[5] = Int64GetDatum((int64) counter[NBMF_CAS_DIVERGENCE]);
+	nulls[6] = counter[NBMF_CAS_TIMED] == 0;
+	values[6] = nulls[6] ? (Datum) 0
 						 : Float8GetDatum((double) counter[NBMF_CAS_NANOSECONDS] /
 										  (double) counter[NBMF_CAS_TIMED] / 1e6);
 	for (int i = 0; i < NBMF_HISTOGRAM_BUCKETS; i++)
 		histogram[i] = pg_atomic_read_u64(&slot->number[NBMF_CAS_STATS_COUNTERS + i]);
 	p95 = nbmf_histogram_quantile_ms(histogram, 0.95);
-	nulls[6] = p95 < 0;
-	values[6] = nulls[6] ? (Datum) 0 : Float8GetDatum(p95);
-	values[7] = TimestampTzGetDatum((TimestampTz) pg_atomic_read_u64(&slot->reset_at));
-	values[8] = BoolGetDatum(is_shared);
+	nulls[7] = p95 < 0;
+	values[7] = nulls[7] ? (Datum) 0 : Float8GetDatum(p95);
+	values[8] = TimestampTzGetDatum((TimestampTz) pg_atomic_read_u64(&slot->reset_at));
+	values[9] = BoolGetDatum(is_shared);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 

@@ -79,7 +79,8 @@ extern double nbmf_histogram_quantile_ms(const uint64 *count, double q);
 typedef enum NbmfCasCounter
 {
 	NBMF_CAS_EXACT,      /* lookups that found their content */
-	NBMF_CAS_NEAR,       /* lookups that found a near one, but not their content */
+	NBMF_CAS_NEAR,       /* lookups that did not, but a near one, contents compared */
+	NBMF_CAS_UNVERIFIED, /* likewise by fingerprint; nobody compared contents */
 	NBMF_CAS_MISS,       /* lookups that found nothing */
 	NBMF_CAS_DIVERGENCE, /* near ones whose contents proved not to be similar */
 	NBMF_CAS_TIMED,      /* lookups that were timed */
