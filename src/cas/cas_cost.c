@@ -257,7 +257,7 @@ nbmf_cas_cost_estimate(PlannerInfo *root, IndexPath *path, double loop_count, Co
 	}
 	else
 	{
-		/* the ladder's first rungs; all of a table, when all rows are wanted */
+		/* the first radii; all of a table, when all rows are wanted */
 		looked_up = nbmf_cas_plan_pages(NBMF_CAS_NEAR_DISTANCE, buckets);
 		scanned = looked_up * ENTRIES_PER_PAGE;
 	}
