@@ -297,7 +297,18 @@ extern NbmfStatus nbmf_neural_decode(void *state, const void *image, NbmfNeuralF
 									 const void *history, size_t history_len,
 									 const uint8_t *payload, size_t payload_len, void *content,
 									 size_t cap, size_t *len);
-extern bool nbmf_neural_force_plain; /* for tests: leave vector instructions alone */
+
+/* Coders, each for more of a processor than the one before; all give the same bits */
+typedef enum NbmfNeuralCoder
+{
+	NBMF_NEURAL_PLAIN,
+	NBMF_NEURAL_VECTOR, /* AVX2 or NEON */
+	NBMF_NEURAL_WIDE    /* AVX-512 */
+} NbmfNeuralCoder;
+
+#define NBMF_NEURAL_CODERS (NBMF_NEURAL_WIDE + 1)
+
+extern NbmfNeuralCoder nbmf_neural_limit; /* for tests: none beyond this one */
 
 /* checksum.c */
 extern uint32_t nbmf_checksum(const void *data, size_t len);

@@ -14,23 +14,30 @@ nbmf_neural_state_size(void)
 	return sizeof(NeuralState);
 }
 
-/*
- * Whether the processor has AVX2 or NEON and it is not to be ignored for a test.
- */
-bool
-nbmf_neural_use_vector(void)
-{
-#if defined(NBMF_NEURAL_HAVE_VECTOR) && defined(__aarch64__)
-	return !nbmf_neural_force_plain;
-#elif defined(NBMF_NEURAL_HAVE_VECTOR)
-	return !nbmf_neural_force_plain && __builtin_cpu_supports("avx2") &&
-		   __builtin_cpu_supports("bmi2");
-#else
-	return false;
-#endif
-}
+NbmfNeuralCoder nbmf_neural_limit = NBMF_NEURAL_WIDE;
 
-bool nbmf_neural_force_plain = false;
+/*
+ * The coder that suits the processor, within nbmf_neural_limit.
+ */
+NbmfNeuralCoder
+nbmf_neural_coder(void)
+{
+#ifdef NBMF_NEURAL_HAVE_WIDE
+	if (nbmf_neural_limit >= NBMF_NEURAL_WIDE && __builtin_cpu_supports("avx512f") &&
+		__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+		__builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("bmi2"))
+		return NBMF_NEURAL_WIDE;
+#endif
+#if defined(NBMF_NEURAL_HAVE_VECTOR) && defined(__aarch64__)
+	if (nbmf_neural_limit >= NBMF_NEURAL_VECTOR)
+		return NBMF_NEURAL_VECTOR;
+#elif defined(NBMF_NEURAL_HAVE_VECTOR)
+	if (nbmf_neural_limit >= NBMF_NEURAL_VECTOR && __builtin_cpu_supports("avx2") &&
+		__builtin_cpu_supports("bmi2"))
+		return NBMF_NEURAL_VECTOR;
+#endif
+	return NBMF_NEURAL_PLAIN;
+}
 
 /*
  * Encode len bytes of content.
@@ -52,14 +59,24 @@ nbmf_neural_encode(void *state, const void *image, NbmfNeuralForm form, const vo
 	if (len > (bounded ? NBMF_CONTENT_MAX : NBMF_NEURAL_SHORT_MAX))
 		return NBMF_ERR_TOO_LARGE;
 	neural_begin(s, history, history_len, content);
-#ifdef NBMF_NEURAL_HAVE_VECTOR
-	if (nbmf_neural_use_vector())
-		status =
-			nbmf_neural_encode_vector(s, image, content, len, bounded, payload, cap, payload_len);
-	else
+	switch (nbmf_neural_coder())
+	{
+#ifdef NBMF_NEURAL_HAVE_WIDE
+		case NBMF_NEURAL_WIDE:
+			status =
+				nbmf_neural_encode_wide(s, image, content, len, bounded, payload, cap, payload_len);
+			break;
 #endif
-		status =
-			nbmf_neural_encode_plain(s, image, content, len, bounded, payload, cap, payload_len);
+#ifdef NBMF_NEURAL_HAVE_VECTOR
+		case NBMF_NEURAL_VECTOR:
+			status = nbmf_neural_encode_vector(s, image, content, len, bounded, payload, cap,
+											   payload_len);
+			break;
+#endif
+		default:
+			status = nbmf_neural_encode_plain(s, image, content, len, bounded, payload, cap,
+											  payload_len);
+	}
 	neural_finish(s);
 	return status;
 }
@@ -85,14 +102,24 @@ nbmf_neural_decode(void *state, const void *image, NbmfNeuralForm form, const vo
 	if (cap > NBMF_CONTENT_MAX)
 		return NBMF_ERR_TOO_LARGE;
 	neural_begin(s, history, history_len, content);
-#ifdef NBMF_NEURAL_HAVE_VECTOR
-	if (nbmf_neural_use_vector())
-		status =
-			nbmf_neural_decode_vector(s, image, payload, payload_len, bounded, content, cap, len);
-	else
+	switch (nbmf_neural_coder())
+	{
+#ifdef NBMF_NEURAL_HAVE_WIDE
+		case NBMF_NEURAL_WIDE:
+			status =
+				nbmf_neural_decode_wide(s, image, payload, payload_len, bounded, content, cap, len);
+			break;
 #endif
-		status =
-			nbmf_neural_decode_plain(s, image, payload, payload_len, bounded, content, cap, len);
+#ifdef NBMF_NEURAL_HAVE_VECTOR
+		case NBMF_NEURAL_VECTOR:
+			status = nbmf_neural_decode_vector(s, image, payload, payload_len, bounded, content,
+											   cap, len);
+			break;
+#endif
+		default:
+			status = nbmf_neural_decode_plain(s, image, payload, payload_len, bounded, content, cap,
+											  len);
+	}
 	neural_finish(s);
 	return status;
 }

@@ -186,7 +186,7 @@ typedef struct NeuralState
 struct NeuralTrainer;
 typedef bool (*NeuralLearn)(struct NeuralTrainer *t, const uint8_t *content, size_t len);
 
-extern bool nbmf_neural_use_vector(void);
+extern NbmfNeuralCoder nbmf_neural_coder(void);
 extern bool nbmf_neural_learn_plain(struct NeuralTrainer *t, const uint8_t *content, size_t len);
 extern NbmfStatus nbmf_neural_encode_plain(NeuralState *s, const NeuralImage *image,
 										   const uint8_t *content, size_t len, bool bounded,
@@ -204,6 +204,15 @@ extern NbmfStatus nbmf_neural_decode_vector(NeuralState *s, const NeuralImage *i
 											const uint8_t *payload, size_t payload_len,
 											bool bounded, uint8_t *content, size_t cap,
 											size_t *len);
+#endif
+#if defined(__GNUC__) && defined(__x86_64__)
+#define NBMF_NEURAL_HAVE_WIDE
+extern NbmfStatus nbmf_neural_encode_wide(NeuralState *s, const NeuralImage *image,
+										  const uint8_t *content, size_t len, bool bounded,
+										  uint8_t *payload, size_t cap, size_t *payload_len);
+extern NbmfStatus nbmf_neural_decode_wide(NeuralState *s, const NeuralImage *image,
+										  const uint8_t *payload, size_t payload_len, bool bounded,
+										  uint8_t *content, size_t cap, size_t *len);
 #endif
 
 /* neural_model.c: what loader and trainer share */

@@ -399,7 +399,7 @@ nbmf_model_learn(const NbmfSample *sample, bool (*interrupted)(void),
 	NeuralTrainer *t;
 
 #ifdef NBMF_NEURAL_HAVE_VECTOR
-	if (nbmf_neural_use_vector())
+	if (nbmf_neural_coder() >= NBMF_NEURAL_VECTOR)
 		learn_one = nbmf_neural_learn_vector;
 #endif
 

@@ -16,7 +16,7 @@
  *	--batches LIST    documents of a batch to time; 0 for none
  *
  * What is checked, with each shape: payloads are, byte for byte, those of the coder
- * in plain C and of the one for AVX2, and come back as the documents; damaged and
+ * in plain C and of those for vectors, and come back as the documents; damaged and
  * cut ones, and buffers that are too small, give the answer that the processor
  * gives; nothing is written outside a document's place.  Exits 1 if anything differs.
  */
@@ -319,7 +319,7 @@ cores(void)
 	return n > 0 ? (unsigned) n : 1;
 }
 
-/* Payloads of all documents by the plain coder, compared with those of the one for AVX2 */
+/* Payloads of all documents by the plain coder, compared with those of the others */
 static void
 make_payloads(void)
 {
@@ -327,9 +327,9 @@ make_payloads(void)
 	size_t bytes = 0;
 	size_t payload_bytes = 0;
 
-	for (unsigned pass = 0; pass < 2; pass++)
+	for (unsigned pass = 0; pass < NBMF_NEURAL_CODERS; pass++)
 	{
-		nbmf_neural_force_plain = pass == 0;
+		nbmf_neural_limit = (NbmfNeuralCoder) pass;
 		for (size_t i = 0; i < doc_count; i++)
 			calls[i] = (Call){.bounded = is_bounded(docs[i].len),
 							  .in = docs[i].bytes,
@@ -353,7 +353,7 @@ make_payloads(void)
 			}
 			if (calls[i].made != d->payload_len ||
 				memcmp(calls[i].out, d->payload, d->payload_len) != 0)
-				fail("the coder for AVX2 differs from the plain one", "processor");
+				fail("a coder for vectors differs from the plain one", "processor");
 			free(calls[i].out);
 		}
 	}
@@ -602,9 +602,9 @@ check(const BatchShape *shapes, size_t shape_count)
 		for (unsigned k = 0; k < 3; k++)
 			calls[count + 3 * i + k] =
 				k == 0 ? decode_call(&docs[i]) : damaged_call(&docs[i], (unsigned) (2 * i + k));
-	for (unsigned plain = 0; plain < 2; plain++)
+	for (unsigned coder = 0; coder < NBMF_NEURAL_CODERS; coder++)
 	{
-		nbmf_neural_force_plain = plain == 1;
+		nbmf_neural_limit = (NbmfNeuralCoder) (NBMF_NEURAL_WIDE - coder);
 		/* the first of each three must not overwrite the document with something else */
 		for (size_t i = 0; i < doc_count; i++)
 		{
@@ -819,7 +819,7 @@ main(int argc, char **argv)
 		printf(
 			"\n| lanes:block:resident | documents | sorted | encode MB/s, kernel | with transfers "
 			"| decode MB/s, kernel | with transfers |\n|---|--:|---|--:|--:|--:|--:|\n");
-		nbmf_neural_force_plain = false;
+		nbmf_neural_limit = NBMF_NEURAL_WIDE;
 		time_processor();
 		for (size_t b = 0; b < batch_count; b++)
 			for (unsigned sorted = 0; sorted < 2; sorted++)

@@ -46,25 +46,25 @@ round_trip(const NbmfModel *with, const uint8_t *history, size_t history_len,
 
 	for (int form = 0; form < 2; form++)
 	{
-		size_t payload_len[2] = {0, 0};
+		size_t payload_len[NBMF_NEURAL_CODERS] = {0};
 		size_t decoded_len = 0;
 
-		for (int plain = 0; plain < 2; plain++)
+		for (int coder = 0; coder < NBMF_NEURAL_CODERS; coder++)
 		{
-			nbmf_neural_force_plain = plain == 1;
+			nbmf_neural_limit = (NbmfNeuralCoder) coder;
 			/* a hostile model may need more for a byte than we have */
 			if (nbmf_neural_encode(state, with->image, (NbmfNeuralForm) form, history, history_len,
-								   content, len, payload, cap, &payload_len[plain]) != NBMF_OK)
+								   content, len, payload, cap, &payload_len[coder]) != NBMF_OK)
 				continue;
 			/* what one coder writes, the other reads */
-			nbmf_neural_force_plain = plain == 0;
+			nbmf_neural_limit = (NbmfNeuralCoder) ((coder + 1) % NBMF_NEURAL_CODERS);
 			REQUIRE(nbmf_neural_decode(state, with->image, (NbmfNeuralForm) form, history,
-									   history_len, payload, payload_len[plain], decoded, len,
+									   history_len, payload, payload_len[coder], decoded, len,
 									   &decoded_len) == NBMF_OK);
 			REQUIRE(decoded_len == len && (len == 0 || memcmp(decoded, content, len) == 0));
 		}
-		nbmf_neural_force_plain = false;
-		REQUIRE(payload_len[0] == payload_len[1]);
+		nbmf_neural_limit = NBMF_NEURAL_WIDE;
+		REQUIRE(payload_len[0] == payload_len[1] && payload_len[0] == payload_len[2]);
 	}
 	free(decoded);
 	free(payload);

@@ -168,9 +168,9 @@ check_neural(const Entry *e, const NbmfFrame *header, const uint8_t *content, co
 	uint8_t *payload = exact_alloc(header->payload_len);
 	size_t len = 0;
 
-	for (int plain = 0; plain < 2; plain++)
+	for (int coder = 0; coder < NBMF_NEURAL_CODERS; coder++)
 	{
-		nbmf_neural_force_plain = plain == 1;
+		nbmf_neural_limit = (NbmfNeuralCoder) coder;
 		CHECK(nbmf_neural_encode(
 				  state, model.image,
 				  header->codec == NBMF_CODEC_NEURAL ? NBMF_NEURAL_SHORT : NBMF_NEURAL_LONG, NULL,
@@ -179,7 +179,7 @@ check_neural(const Entry *e, const NbmfFrame *header, const uint8_t *content, co
 				  memcmp(payload, frame + header->header_len, len) == 0,
 			  "%s: another payload", e->file);
 	}
-	nbmf_neural_force_plain = false;
+	nbmf_neural_limit = NBMF_NEURAL_WIDE;
 	free(payload);
 	free(state);
 }
