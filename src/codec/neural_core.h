@@ -4,11 +4,10 @@
  *		coding of one symbol.
  *
  * Everything that both sides of a frame must compute alike is in this file and in
- * neural_context.h, once: they are included by the coder for plain C, by the coder
- * for AVX2, and by the trainer.  They call nothing but memcpy and memset, allocate
- * nothing, do not recurse, and use integers only, so that a compiler for another
- * device can take them as they are.
- * Whatever is changed here changes the format; docs/format.md describes it.
+ * neural_context.h, once: they are included by each coder and by the trainer.  They call
+ * nothing but memcpy and memset, allocate nothing, do not recurse, and use integers
+ * only, so that a compiler for another device can take them as they are.  Whatever is
+ * changed here changes the format; docs/format.md describes it.
  */
 #ifndef NBMF_NEURAL_CORE_H
 #define NBMF_NEURAL_CORE_H
