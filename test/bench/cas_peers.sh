@@ -2,21 +2,22 @@
 # cas_peers.sh: the index nbmf_cas on real documents, among many clients, and
 # beside the indexes of other extensions.  Prints Markdown.
 #
-#   test/bench/cas_peers.sh [hits|soak|real|text|vector|bktree ...]
+#   test/bench/cas_peers.sh [hits|soak|real|text|smlar|vector|bktree ...]
 #
 #   hits    documents put one after the other by nbmf_put: which share was there
 #           already, exactly or nearly, at five thresholds
 #   soak    8 clients insert, delete, update and roll back under EXCLUDE; then a
 #           join looks for duplicates, and nbmf_index_check for missing rows
 #   real    lookups among fingerprints of real documents
-#   text    near documents by nbmf_cas_lookup, by pg_trgm's GIN index and by smlar's
+#   text    near documents by nbmf_cas_lookup and by pg_trgm's GIN index
+#   smlar   the same documents by nbmf_cas_lookup and by indexes of smlar
 #   vector  near fingerprints by nbmf_cas and by pgvector's HNSW index
 #   bktree  near fingerprints by nbmf_cas and by a BK-tree in SP-GiST
 #
 # Documents are the corpora in ../shared/corpora or in the folder NBMF_CORPORA;
 # without them only soak and the uniform parts of vector and bktree run.  Settings:
 #
-#   NBMF_ROWS          rows of real, text, vector and bktree (100000)
+#   NBMF_ROWS          rows of all but hits and soak (100000)
 #   NBMF_DOCUMENTS     documents of each corpus that hits puts, the first (3000)
 #   NBMF_SOAK_SECONDS  how long soak's clients work (600)
 #   NBMF_CAS_SECONDS   how long each query runs (4)
@@ -25,7 +26,7 @@
 #   NBMF_PGVECTOR      a source tree of pgvector 0.7 or later, for vector; it is
 #                      copied and built in the scratch directory.  Without it the
 #                      installed pgvector is taken, if there is one.
-#   NBMF_SMLAR         likewise a source tree of smlar, for text
+#   NBMF_SMLAR         likewise a source tree of smlar, for smlar
 #   NBMF_BKTREE        likewise one of pg-spgist_hamming's bktree, for bktree
 
 set -euo pipefail
@@ -43,6 +44,33 @@ have_corpora()
 	folder=$(documents_corpora "$top") && return
 	printf 'Skipped: no corpora.\n\n'
 	return 1
+}
+
+# peer_create EXTENSION SOURCE: the extension, built from its source into the stage if
+# that is given; false if there is none
+peer_create()
+{
+	if [ -n "$2" ] && [ ! -d "$NBMF_SCRATCH/$1" ]; then
+		cp -r "$2" "$NBMF_SCRATCH/$1"
+		[ "$(id -u)" -ne 0 ] || chown -R postgres "$NBMF_SCRATCH/$1"
+		nbmf_user make -s -C "$NBMF_SCRATCH/$1" PG_CONFIG="$NBMF_PG_CONFIG" USE_PGXS=1 with_llvm=no >&2
+		nbmf_user make -s -C "$NBMF_SCRATCH/$1" PG_CONFIG="$NBMF_PG_CONFIG" USE_PGXS=1 with_llvm=no \
+			DESTDIR="$NBMF_SCRATCH/stage" install >&2
+	fi
+	sql -c 'SET client_min_messages = error' -c "CREATE EXTENSION IF NOT EXISTS $1" 2>/dev/null
+}
+
+# extension_version EXTENSION
+extension_version()
+{
+	sql -c "SELECT extversion FROM pg_extension WHERE extname = '$1'"
+}
+
+# build TABLE NAME INDEX: a row of a table, of CREATE INDEX NAME ON TABLE INDEX
+build()
+{
+	report "$3" "$(timed "CREATE INDEX $2 ON $1 $3") | $(
+		sql -c "SELECT round(pg_relation_size('$2') / $rows.0, 1)")"
 }
 
 # load_corpora: documents of all corpora, of vectors none
@@ -370,8 +398,7 @@ measure_real()
 		| build | seconds | bytes a row |
 		|--|--:|--:|
 	TEXT
-	report 'USING nbmf_cas (key)' "$(timed 'CREATE INDEX fingerprint_cas ON fingerprint USING nbmf_cas (key)') | $(
-		sql -c "SELECT round(pg_relation_size('fingerprint_cas') / $rows.0, 1)")"
+	build fingerprint fingerprint_cas 'USING nbmf_cas (key)'
 	printf '\n| query | p50 us | p95 us | CPU us | of it in the index, mean |\n|--|--:|--:|--:|--:|\n'
 	report "the query's row alone" "$(latency 'SELECT q.key')"
 	cas_queries 3 7 9
@@ -386,22 +413,8 @@ measure_real()
 	sql -c 'DROP TABLE fingerprint, query, base, documents'
 }
 
-# peer_create EXTENSION SOURCE: the extension, built from its source into the stage if
-# that is given; false if there is none
-peer_create()
-{
-	if [ -n "$2" ] && [ ! -d "$NBMF_SCRATCH/$1" ]; then
-		cp -r "$2" "$NBMF_SCRATCH/$1"
-		[ "$(id -u)" -ne 0 ] || chown -R postgres "$NBMF_SCRATCH/$1"
-		nbmf_user make -s -C "$NBMF_SCRATCH/$1" PG_CONFIG="$NBMF_PG_CONFIG" USE_PGXS=1 with_llvm=no >&2
-		nbmf_user make -s -C "$NBMF_SCRATCH/$1" PG_CONFIG="$NBMF_PG_CONFIG" USE_PGXS=1 with_llvm=no \
-			DESTDIR="$NBMF_SCRATCH/stage" install >&2
-	fi
-	sql -c 'SET client_min_messages = error' -c "CREATE EXTENSION IF NOT EXISTS $1" 2>/dev/null
-}
-
 #
-# text: pg_trgm, smlar
+# text: pg_trgm; smlar: smlar
 #
 
 # result SQL [COUNT]: what latency prints, without the time in the index
@@ -410,33 +423,14 @@ result()
 	latency "$@" | tr -d '\n' | cut -d'|' -f1-3 | sed 's/ $//'
 }
 
-# recall_of_base SQL: the share of the copies of a query's document that it finds
-recall_of_base()
+# text_create: tables text_row, of $rows documents and copies of them, and query
+text_create()
 {
-	sql -c "SELECT round(sum(found)::numeric / sum(there), 3) FROM (
-		SELECT (SELECT count(*) FROM ($1) AS n JOIN text_row AS r USING (id) WHERE r.base = q.base) AS found,
-			(SELECT count(*) FROM text_row AS r WHERE r.base = q.base) AS there
-		FROM query AS q WHERE q.n <= 20) AS s"
-}
-
-# text_row WHAT COUNT SQL: CPU time is of COUNT queries
-text_row()
-{
-	report "$1" "$(result "$3" "$2") | $(recall_of_base "$3")"
-}
-
-measure_text()
-{
-	local queries=100 distance
-
-	have_corpora || return 0
 	documents_create
 	documents_corpus "$folder/chat.sgd.jsonl.zst" >/dev/null
 	documents_corpus "$folder/research_note.eips.text.jsonl.zst" >/dev/null
 	sql <<-SQL
 		SET client_min_messages = error;
-		CREATE EXTENSION IF NOT EXISTS pg_trgm;
-		ALTER DATABASE postgres SET pg_trgm.similarity_threshold = 0.8;
 		CREATE TABLE base AS SELECT (row_number() OVER () - 1)::int AS base, doc FROM (
 			SELECT doc, row_number() OVER (PARTITION BY source ORDER BY min(id)) AS n FROM documents
 			WHERE octet_length(doc) BETWEEN 200 AND 4000 GROUP BY source, doc) AS d WHERE n <= $rows / 20;
@@ -453,74 +447,135 @@ measure_text()
 		ALTER TABLE query ADD PRIMARY KEY (n);
 		VACUUM ANALYZE text_row, query;
 	SQL
+}
+
+# text_about: the documents, and what recall is of
+text_about()
+{
+	cat <<-TEXT
+		$(sql -c 'SELECT count(*) FROM base') documents of chat.sgd and research_note.eips (200 to 4,000 bytes, mean $(
+			sql -c 'SELECT round(avg(octet_length(body))) FROM text_row')), and copies with one
+		changed word; each of $queries queries is one more copy. Recall, of 20 queries, is of the copies of
+		the same document; and of all rows whose contents have a Jaccard similarity of 0.7 by nbmf.
+	TEXT
+}
+
+# text_cas: the index nbmf_cas; and table near, of what is similar by content.  It is
+# looked for at up to 28 bits, where a similarity of 0.7 makes one expect 10
+text_cas()
+{
+	build text_row text_cas 'USING nbmf_cas (value)'
+	sql -c "CREATE TABLE near AS SELECT q.n, r.id FROM query AS q,
+		LATERAL nbmf_cas_lookup('text_cas', q.value, 1 - 28 / 64.0) AS l JOIN text_row AS r ON r.ctid = l.ctid
+		WHERE q.n <= 20 AND l.similarity >= 0.7" -c 'ALTER TABLE near ADD PRIMARY KEY (n, id)' -c 'ANALYZE near'
+}
+
+# text_recall SQL: the shares of the copies, and of the similar contents, that it finds
+text_recall()
+{
+	sql -c "SELECT format('%s | %s', round(sum(copies)::numeric / sum(all_copies), 3), round(sum(near)::numeric / sum(all_near), 3))
+		FROM (SELECT f.*, (SELECT count(*) FROM text_row AS r WHERE r.base = q.base) AS all_copies,
+				(SELECT count(*) FROM near WHERE near.n = q.n) AS all_near
+			FROM query AS q, LATERAL (
+				SELECT count(*) FILTER (WHERE r.base = q.base) AS copies, count(near.id) AS near
+				FROM ($1) AS found JOIN text_row AS r USING (id) LEFT JOIN near ON near.n = q.n AND near.id = r.id) AS f
+			WHERE q.n <= 20) AS s"
+}
+
+# text_query WHAT COUNT SQL: CPU time is of COUNT queries
+text_query()
+{
+	report "$1" "$(result "$3" "$2") | $(text_recall "$3")"
+}
+
+text_queries_cas()
+{
+	local distance
+
+	printf '\n| query | p50 us | p95 us | CPU us | recall, copies | contents |\n|--|--:|--:|--:|--:|--:|\n'
+	report "the query's row alone" "$(result 'SELECT q.value') | | "
+	for distance in 7 9 12; do
+		text_query "nbmf_cas_lookup, $distance bits, then similarity of contents >= 0.7" $queries "SELECT r.id
+			FROM nbmf_cas_lookup('text_cas', q.value, 1 - $distance / 64.0) AS l JOIN text_row AS r ON r.ctid = l.ctid WHERE l.similarity >= 0.7"
+	done
+}
+
+measure_text()
+{
+	local queries=100
+
+	have_corpora || return 0
+	text_create
+	sql -c 'SET client_min_messages = error' -c 'CREATE EXTENSION IF NOT EXISTS pg_trgm' \
+		-c 'ALTER DATABASE postgres SET pg_trgm.similarity_threshold = 0.8'
 	cat <<-TEXT
 		### Near texts, beside pg_trgm, $rows rows
 
 		\`NBMF_ROWS=$rows test/bench/cas_peers.sh text\`
 
-		$(sql -c 'SELECT count(*) FROM base') documents of chat.sgd and research_note.eips (200 to 4,000 bytes, mean $(
-			sql -c 'SELECT round(avg(octet_length(body))) FROM text_row')), and copies with one
-		changed word; each of $queries queries is one more copy. Recall is of the copies of the same
-		document, of 20 queries. PostgreSQL $(sql -c 'SHOW server_version'), pg_trgm $(sql -c "SELECT extversion FROM pg_extension WHERE extname = 'pg_trgm'").
+		$(text_about)
+		PostgreSQL $(sql -c 'SHOW server_version'), pg_trgm $(extension_version pg_trgm).
 
 		| build | seconds | bytes a row |
 		|--|--:|--:|
 	TEXT
-	report 'USING nbmf_cas (value)' "$(timed 'CREATE INDEX text_cas ON text_row USING nbmf_cas (value)') | $(
-		sql -c "SELECT round(pg_relation_size('text_cas') / $rows.0, 1)")"
-	report 'USING gin (body gin_trgm_ops)' "$(timed 'CREATE INDEX text_trgm ON text_row USING gin (body gin_trgm_ops)') | $(
-		sql -c "SELECT round(pg_relation_size('text_trgm') / $rows.0, 1)")"
+	text_cas
+	build text_row text_trgm 'USING gin (body gin_trgm_ops)'
 	sql -c 'VACUUM ANALYZE text_row'
-	printf '\n| query | p50 us | p95 us | CPU us | recall |\n|--|--:|--:|--:|--:|\n'
-	for distance in 7 9 12; do
-		text_row "nbmf_cas_lookup, $distance bits, then similarity of contents >= 0.7" $queries "SELECT r.id
-			FROM nbmf_cas_lookup('text_cas', q.value, 1 - $distance / 64.0) AS l JOIN text_row AS r ON r.ctid = l.ctid WHERE l.similarity >= 0.7"
-	done
-	text_row 'pg_trgm %, similarity >= 0.8' 5 'SELECT id FROM text_row WHERE body % q.body'
+	text_queries_cas
+	text_query 'pg_trgm %, similarity >= 0.8' 5 'SELECT id FROM text_row WHERE body % q.body'
 	echo
-	measure_smlar
-	sql -c 'DROP TABLE base, text_row, query, documents'
+	sql -c 'DROP TABLE base, text_row, query, near, documents'
 }
 
-# measure_smlar: the same rows as sets of pairs of words, each hashed to an integer
 measure_smlar()
 {
-	local method
+	local queries=100 gist
 
-	if ! peer_create smlar "${NBMF_SMLAR:-}"; then
-		printf 'smlar is left out: NBMF_SMLAR does not name its source.\n\n'
-		return 0
-	fi
+	have_corpora || return 0
+	peer_create smlar "${NBMF_SMLAR:-}" ||
+		{ printf 'Skipped: no smlar (NBMF_SMLAR names its source).\n\n'; return 0; }
+	text_create
 	sql <<-'SQL'
-		SET client_min_messages = error;
+		CREATE OR REPLACE FUNCTION pairs_of(doc text) RETURNS integer[] LANGUAGE sql IMMUTABLE AS $$
+			SELECT array_agg(DISTINCT hashtext(word || ' ' || following))
+			FROM (SELECT word, lead(word) OVER (ORDER BY n) AS following
+				FROM regexp_split_to_table(lower(doc), '\W+') WITH ORDINALITY AS w (word, n)) AS p
+			WHERE following IS NOT NULL $$;
+		ALTER TABLE query ADD pairs integer[];
+		UPDATE query SET pairs = pairs_of(body);
+		ALTER TABLE text_row ADD pairs integer[];
 		ALTER DATABASE postgres SET smlar.threshold = 0.8;
-		ALTER DATABASE postgres SET smlar.type = 'cosine';
-		CREATE OR REPLACE FUNCTION pairs(doc text) RETURNS int4[] LANGUAGE sql IMMUTABLE AS $$
-			SELECT coalesce(array_agg(DISTINCT hashtext(word || ' ' || next)), '{}')
-			FROM (SELECT word, lead(word) OVER (ORDER BY n) AS next
-				FROM regexp_split_to_table(lower(doc), '[^[:alnum:]]+') WITH ORDINALITY AS t (word, n)) AS s
-			WHERE next IS NOT NULL $$;
-		ALTER TABLE text_row ADD pairs int4[];
-		UPDATE text_row SET pairs = pairs(body);
-		ALTER TABLE query ADD pairs int4[];
-		UPDATE query SET pairs = pairs(body);
-		VACUUM FULL ANALYZE text_row;
-		VACUUM ANALYZE query;
+		ALTER DATABASE postgres SET enable_seqscan = off;
 	SQL
-	printf 'smlar, cosine of the sets of pairs of words:\n\n| build | seconds | bytes a row |\n|--|--:|--:|\n'
-	for method in gin gist; do
-		report "USING $method (pairs _int4_sml_ops)" "$(timed "CREATE INDEX text_smlar_$method ON text_row USING $method (pairs _int4_sml_ops)") | $(
-			sql -c "SELECT round(pg_relation_size('text_smlar_$method') / $rows.0, 1)")"
-	done
-	printf '\n| query | p50 us | p95 us | CPU us | recall |\n|--|--:|--:|--:|--:|\n'
-	text_row 'nbmf_cas_lookup, 9 bits, then similarity of contents >= 0.7, once more' $queries "SELECT r.id
-		FROM nbmf_cas_lookup('text_cas', q.value, 1 - 9 / 64.0) AS l JOIN text_row AS r ON r.ctid = l.ctid WHERE l.similarity >= 0.7"
-	# the planner does not tell the two apart
-	sql -c 'UPDATE pg_index SET indisvalid = false WHERE indexrelid = '"'text_smlar_gin'::regclass"
-	text_row 'smlar %, similarity >= 0.8, gist' 5 'SELECT id FROM text_row WHERE pairs % q.pairs'
-	sql -c 'UPDATE pg_index SET indisvalid = true WHERE indexrelid = '"'text_smlar_gin'::regclass" -c 'DROP INDEX text_smlar_gist'
-	text_row 'smlar %, similarity >= 0.8, gin' 5 'SELECT id FROM text_row WHERE pairs % q.pairs'
+	cat <<-TEXT
+		### Near texts, beside smlar, $rows rows
+
+		\`NBMF_ROWS=$rows NBMF_SMLAR=... test/bench/cas_peers.sh smlar\`
+
+		$(text_about)
+		smlar compares, by their cosine, sets of pairs of words, hashed to integer[] beforehand for
+		rows and queries. PostgreSQL $(sql -c 'SHOW server_version'), smlar $(extension_version smlar).
+
+		| build | seconds | bytes a row |
+		|--|--:|--:|
+	TEXT
+	report 'column pairs integer[]' "$(timed 'UPDATE text_row SET pairs = pairs_of(body)') | $(
+		sql -c 'SELECT round(avg(pg_column_size(pairs)), 1) FROM text_row')"
+	sql -c 'VACUUM FULL ANALYZE text_row' -c 'VACUUM FULL ANALYZE query'
+	text_cas
+	# the planner cannot tell GiST and GIN apart: one is gone before the other is there
+	build text_row text_gist 'USING gist (pairs _int4_sml_ops)'
+	sql -c 'VACUUM ANALYZE text_row'
+	gist=$(text_query 'smlar %, similarity >= 0.8, GiST' 20 'SELECT id FROM text_row WHERE pairs % q.pairs')
+	sql -c 'DROP INDEX text_gist'
+	build text_row text_gin 'USING gin (pairs _int4_sml_ops)'
+	sql -c 'VACUUM ANALYZE text_row'
+	text_queries_cas
+	echo "$gist"
+	text_query 'smlar %, similarity >= 0.8, GIN' 20 'SELECT id FROM text_row WHERE pairs % q.pairs'
 	echo
+	sql -c 'ALTER DATABASE postgres RESET enable_seqscan' -c 'DROP TABLE base, text_row, query, near, documents'
 }
 
 #
@@ -580,10 +635,8 @@ vector_peers()
 	SQL
 	printf '#### %s\n\nWithin distance 3 are on average %s rows, within 9 %s.\n\n| build | seconds | bytes a row |\n|--|--:|--:|\n' "$what" \
 		"$(sql -c 'SELECT round(avg(within3), 1) FROM truth')" "$(sql -c 'SELECT round(avg(within9), 1) FROM truth')"
-	report 'USING nbmf_cas (key)' "$(timed 'CREATE INDEX fingerprint_cas ON fingerprint USING nbmf_cas (key)') | $(
-		sql -c "SELECT round(pg_relation_size('fingerprint_cas') / $rows.0, 1)")"
-	report 'USING hnsw (bits bit_hamming_ops)' "$(timed 'CREATE INDEX fingerprint_hnsw ON fingerprint USING hnsw (bits bit_hamming_ops)') | $(
-		sql -c "SELECT round(pg_relation_size('fingerprint_hnsw') / $rows.0, 1)")"
+	build fingerprint fingerprint_cas 'USING nbmf_cas (key)'
+	build fingerprint fingerprint_hnsw 'USING hnsw (bits bit_hamming_ops)'
 	printf '\n| query | p50 us | p95 us | CPU us | recall |\n|--|--:|--:|--:|--:|\n'
 	for distance in "$@"; do
 		vector_row "distance $distance, nbmf_cas" "$distance" $queries "SELECT id FROM fingerprint WHERE key <@ q.ball$distance"
@@ -611,7 +664,7 @@ measure_vector()
 
 		\`NBMF_ROWS=$rows NBMF_PGVECTOR=... test/bench/cas_peers.sh vector\`
 
-		PostgreSQL $(sql -c 'SHOW server_version'), pgvector $(sql -c "SELECT extversion FROM pg_extension WHERE extname = 'vector'"), HNSW with its defaults (m 16, ef_construction 64), each
+		PostgreSQL $(sql -c 'SHOW server_version'), pgvector $(extension_version vector), HNSW with its defaults (m 16, ef_construction 64), each
 		built by $((${NBMF_WORKERS:-0} + 1)) processes. Recall is against a scan of the whole table, of 100 queries.
 
 	TEXT
@@ -654,10 +707,8 @@ bktree_peers()
 		VACUUM FULL ANALYZE query;
 	SQL
 	printf '#### %s\n\n| build | seconds | bytes a row |\n|--|--:|--:|\n' "$what"
-	report 'USING nbmf_cas (key)' "$(timed 'CREATE INDEX fingerprint_cas ON fingerprint USING nbmf_cas (key)') | $(
-		sql -c "SELECT round(pg_relation_size('fingerprint_cas') / $rows.0, 1)")"
-	report 'USING spgist (bits bktree_ops)' "$(timed 'CREATE INDEX fingerprint_bktree ON fingerprint USING spgist (bits bktree_ops)') | $(
-		sql -c "SELECT round(pg_relation_size('fingerprint_bktree') / $rows.0, 1)")"
+	build fingerprint fingerprint_cas 'USING nbmf_cas (key)'
+	build fingerprint fingerprint_bktree 'USING spgist (bits bktree_ops)'
 	printf '\n| query | p50 us | p95 us | CPU us | rows of 20 queries |\n|--|--:|--:|--:|--:|\n'
 	for distance in "$@"; do
 		bktree_row "distance $distance, nbmf_cas" $queries "SELECT id FROM fingerprint WHERE key <@ q.ball$distance"
@@ -679,7 +730,7 @@ measure_bktree()
 
 		\`NBMF_ROWS=$rows NBMF_BKTREE=... test/bench/cas_peers.sh bktree\`
 
-		PostgreSQL $(sql -c 'SHOW server_version'), bktree $(sql -c "SELECT extversion FROM pg_extension WHERE extname = 'bktree'") of pg-spgist_hamming.
+		PostgreSQL $(sql -c 'SHOW server_version'), bktree $(extension_version bktree) of pg-spgist_hamming.
 
 	TEXT
 	if have_corpora; then
@@ -693,11 +744,11 @@ measure_bktree()
 	sql -c 'ALTER DATABASE postgres RESET enable_seqscan'
 }
 
-[ $# -gt 0 ] || set -- hits soak real text vector bktree
+[ $# -gt 0 ] || set -- hits soak real text smlar vector bktree
 for part in "$@"; do
 	case $part in
-	hits | soak | real | text | vector | bktree) ;;
-	*) echo 'usage: test/bench/cas_peers.sh [hits|soak|real|text|vector|bktree ...]' >&2; exit 2 ;;
+	hits | soak | real | text | smlar | vector | bktree) ;;
+	*) echo 'usage: test/bench/cas_peers.sh [hits|soak|real|text|smlar|vector|bktree ...]' >&2; exit 2 ;;
 	esac
 done
 nbmf_requirements
