@@ -19,24 +19,24 @@ NbmfNeuralCoder nbmf_neural_limit = NBMF_NEURAL_WIDE;
 /*
  * The coder that suits the processor, within nbmf_neural_limit.
  */
-NbmfNeuralCoder
-nbmf_neural_coder(void)
+const NeuralMethods *
+nbmf_neural_methods(void)
 {
 #ifdef NBMF_NEURAL_HAVE_WIDE
 	if (nbmf_neural_limit >= NBMF_NEURAL_WIDE && __builtin_cpu_supports("avx512f") &&
 		__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
 		__builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("bmi2"))
-		return NBMF_NEURAL_WIDE;
+		return &nbmf_neural_wide;
 #endif
 #if defined(NBMF_NEURAL_HAVE_VECTOR) && defined(__aarch64__)
 	if (nbmf_neural_limit >= NBMF_NEURAL_VECTOR)
-		return NBMF_NEURAL_VECTOR;
+		return &nbmf_neural_vector;
 #elif defined(NBMF_NEURAL_HAVE_VECTOR)
 	if (nbmf_neural_limit >= NBMF_NEURAL_VECTOR && __builtin_cpu_supports("avx2") &&
 		__builtin_cpu_supports("bmi2"))
-		return NBMF_NEURAL_VECTOR;
+		return &nbmf_neural_vector;
 #endif
-	return NBMF_NEURAL_PLAIN;
+	return &nbmf_neural_plain;
 }
 
 /*
@@ -59,24 +59,8 @@ nbmf_neural_encode(void *state, const void *image, NbmfNeuralForm form, const vo
 	if (len > (bounded ? NBMF_CONTENT_MAX : NBMF_NEURAL_SHORT_MAX))
 		return NBMF_ERR_TOO_LARGE;
 	neural_begin(s, history, history_len, content);
-	switch (nbmf_neural_coder())
-	{
-#ifdef NBMF_NEURAL_HAVE_WIDE
-		case NBMF_NEURAL_WIDE:
-			status =
-				nbmf_neural_encode_wide(s, image, content, len, bounded, payload, cap, payload_len);
-			break;
-#endif
-#ifdef NBMF_NEURAL_HAVE_VECTOR
-		case NBMF_NEURAL_VECTOR:
-			status = nbmf_neural_encode_vector(s, image, content, len, bounded, payload, cap,
-											   payload_len);
-			break;
-#endif
-		default:
-			status = nbmf_neural_encode_plain(s, image, content, len, bounded, payload, cap,
-											  payload_len);
-	}
+	status =
+		nbmf_neural_methods()->encode(s, image, content, len, bounded, payload, cap, payload_len);
 	neural_finish(s);
 	return status;
 }
@@ -102,24 +86,8 @@ nbmf_neural_decode(void *state, const void *image, NbmfNeuralForm form, const vo
 	if (cap > NBMF_CONTENT_MAX)
 		return NBMF_ERR_TOO_LARGE;
 	neural_begin(s, history, history_len, content);
-	switch (nbmf_neural_coder())
-	{
-#ifdef NBMF_NEURAL_HAVE_WIDE
-		case NBMF_NEURAL_WIDE:
-			status =
-				nbmf_neural_decode_wide(s, image, payload, payload_len, bounded, content, cap, len);
-			break;
-#endif
-#ifdef NBMF_NEURAL_HAVE_VECTOR
-		case NBMF_NEURAL_VECTOR:
-			status = nbmf_neural_decode_vector(s, image, payload, payload_len, bounded, content,
-											   cap, len);
-			break;
-#endif
-		default:
-			status = nbmf_neural_decode_plain(s, image, payload, payload_len, bounded, content, cap,
-											  len);
-	}
+	status =
+		nbmf_neural_methods()->decode(s, image, payload, payload_len, bounded, content, cap, len);
 	neural_finish(s);
 	return status;
 }

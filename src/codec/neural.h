@@ -181,39 +181,33 @@ typedef struct NeuralState
 #define NEURAL_STATE_KEPT offsetof(NeuralState, pos)
 
 /*
- * The coder and the learner, for plain C and for vectors
+ * The coder and the learner, as they are compiled for a sort of processor
  */
 struct NeuralTrainer;
-typedef bool (*NeuralLearn)(struct NeuralTrainer *t, const uint8_t *content, size_t len);
 
-extern NbmfNeuralCoder nbmf_neural_coder(void);
-extern bool nbmf_neural_learn_plain(struct NeuralTrainer *t, const uint8_t *content, size_t len);
-extern NbmfStatus nbmf_neural_encode_plain(NeuralState *s, const NeuralImage *image,
-										   const uint8_t *content, size_t len, bool bounded,
-										   uint8_t *payload, size_t cap, size_t *payload_len);
-extern NbmfStatus nbmf_neural_decode_plain(NeuralState *s, const NeuralImage *image,
-										   const uint8_t *payload, size_t payload_len, bool bounded,
-										   uint8_t *content, size_t cap, size_t *len);
+typedef struct NeuralMethods
+{
+	NbmfStatus (*encode)(NeuralState *s, const NeuralImage *image, const uint8_t *content,
+						 size_t len, bool bounded, uint8_t *payload, size_t cap,
+						 size_t *payload_len);
+	NbmfStatus (*decode)(NeuralState *s, const NeuralImage *image, const uint8_t *payload,
+						 size_t payload_len, bool bounded, uint8_t *content, size_t cap,
+						 size_t *len);
+	bool (*learn)(struct NeuralTrainer *t, const uint8_t *content, size_t len);
+} NeuralMethods;
+
+extern const NeuralMethods nbmf_neural_plain;
 #if defined(__GNUC__) && (defined(__x86_64__) || (defined(__aarch64__) && defined(__AARCH64EL__)))
 #define NBMF_NEURAL_HAVE_VECTOR
+extern const NeuralMethods nbmf_neural_vector;
 extern bool nbmf_neural_learn_vector(struct NeuralTrainer *t, const uint8_t *content, size_t len);
-extern NbmfStatus nbmf_neural_encode_vector(NeuralState *s, const NeuralImage *image,
-											const uint8_t *content, size_t len, bool bounded,
-											uint8_t *payload, size_t cap, size_t *payload_len);
-extern NbmfStatus nbmf_neural_decode_vector(NeuralState *s, const NeuralImage *image,
-											const uint8_t *payload, size_t payload_len,
-											bool bounded, uint8_t *content, size_t cap,
-											size_t *len);
 #endif
 #if defined(__GNUC__) && defined(__x86_64__)
 #define NBMF_NEURAL_HAVE_WIDE
-extern NbmfStatus nbmf_neural_encode_wide(NeuralState *s, const NeuralImage *image,
-										  const uint8_t *content, size_t len, bool bounded,
-										  uint8_t *payload, size_t cap, size_t *payload_len);
-extern NbmfStatus nbmf_neural_decode_wide(NeuralState *s, const NeuralImage *image,
-										  const uint8_t *payload, size_t payload_len, bool bounded,
-										  uint8_t *content, size_t cap, size_t *len);
+extern const NeuralMethods nbmf_neural_wide;
 #endif
+
+extern const NeuralMethods *nbmf_neural_methods(void);
 
 /* neural_model.c: what loader and trainer share */
 extern void nbmf_neural_image_init(NeuralImage *image, uint32_t lines, uint32_t escape_buckets);

@@ -47,7 +47,13 @@ neural_hash_fast(const NeuralContext *x, uint64_t *h)
 	h[NEURAL_FIELD] = neural_mix(neural_mix(4, x->field), x->value);
 }
 
-/* h has the hashes of the fast stage */
+/* Near the beginning of a value, where in it, with the last two bytes; the word beyond */
+NEURAL_INLINE uint64_t
+neural_place(const NeuralContext *x)
+{
+	return x->value_len < 12 ? (x->recent[0] & 0xffff) | (uint64_t) x->value_len << 20 : x->word;
+}
+
 NEURAL_INLINE void
 neural_hash_slow(const NeuralContext *x, uint64_t *h)
 {
@@ -58,10 +64,7 @@ neural_hash_slow(const NeuralContext *x, uint64_t *h)
 	h[NEURAL_ORDER3] = neural_mix(7, w & 0xffffff);
 	h[NEURAL_ORDER4] = neural_mix(8, w & UINT64_C(0xffffffff));
 	h[NEURAL_WORDS] = neural_mix(neural_mix(11, x->word), x->word_before);
-	/* near the beginning of a value, where in it; further on it is text */
-	h[NEURAL_PLACE] =
-		neural_mix(neural_mix(12, x->field),
-				   x->value_len < 12 ? (w & 0xffff) | (uint64_t) x->value_len << 20 : x->word);
+	h[NEURAL_PLACE] = neural_mix(neural_mix(12, x->field), neural_place(x));
 }
 
 NEURAL_INLINE void

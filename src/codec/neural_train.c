@@ -393,15 +393,10 @@ nbmf_model_learn(const NbmfSample *sample, bool (*interrupted)(void),
 {
 	size_t total = 0;
 	size_t done = 0;
-	NeuralLearn learn_one = nbmf_neural_learn_plain;
+	const NeuralMethods *methods = nbmf_neural_methods();
 	size_t *order;
 	bool going = true;
 	NeuralTrainer *t;
-
-#ifdef NBMF_NEURAL_HAVE_VECTOR
-	if (nbmf_neural_coder() >= NBMF_NEURAL_VECTOR)
-		learn_one = nbmf_neural_learn_vector;
-#endif
 
 	for (size_t i = 0; i < sample->count; i++)
 		total += sample->sizes[i];
@@ -422,7 +417,7 @@ nbmf_model_learn(const NbmfSample *sample, bool (*interrupted)(void),
 
 		/* first big steps, then smaller ones */
 		t->rate = (int32_t) (4 + 16 / (1 + done / 300000));
-		going = learn_one(t, sample->bytes + order[sample->count + i], sample->sizes[i]);
+		going = methods->learn(t, sample->bytes + order[sample->count + i], sample->sizes[i]);
 		done += sample->sizes[i];
 	}
 	free(order);

@@ -20,27 +20,14 @@
 #include "codec/neural_code.h"
 #include "codec/neural_learn.h"
 
-NbmfStatus
-nbmf_neural_encode_vector(NeuralState *s, const NeuralImage *image, const uint8_t *content,
-						  size_t len, bool bounded, uint8_t *payload, size_t cap,
-						  size_t *payload_len)
-{
-	return encode_document(s, image, content, len, bounded, payload, cap, payload_len);
-}
-
-NbmfStatus
-nbmf_neural_decode_vector(NeuralState *s, const NeuralImage *image, const uint8_t *payload,
-						  size_t payload_len, bool bounded, uint8_t *content, size_t cap,
-						  size_t *len)
-{
-	return decode_document(s, image, payload, payload_len, bounded, content, cap, len);
-}
-
 bool
 nbmf_neural_learn_vector(struct NeuralTrainer *t, const uint8_t *content, size_t len)
 {
 	return learn_document(t, content, len);
 }
+
+const NeuralMethods nbmf_neural_vector = {encode_document, decode_document,
+										  nbmf_neural_learn_vector};
 
 #if defined(NBMF_NEURAL_AVX2) && defined(__clang__)
 #pragma clang attribute pop

@@ -17,19 +17,7 @@
 #endif
 #include "codec/neural_code.h"
 
-NbmfStatus
-nbmf_neural_encode_wide(NeuralState *s, const NeuralImage *image, const uint8_t *content,
-						size_t len, bool bounded, uint8_t *payload, size_t cap, size_t *payload_len)
-{
-	return encode_document(s, image, content, len, bounded, payload, cap, payload_len);
-}
-
-NbmfStatus
-nbmf_neural_decode_wide(NeuralState *s, const NeuralImage *image, const uint8_t *payload,
-						size_t payload_len, bool bounded, uint8_t *content, size_t cap, size_t *len)
-{
-	return decode_document(s, image, payload, payload_len, bounded, content, cap, len);
-}
+const NeuralMethods nbmf_neural_wide = {encode_document, decode_document, nbmf_neural_learn_vector};
 
 #ifdef __clang__
 #pragma clang attribute pop

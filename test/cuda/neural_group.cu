@@ -85,11 +85,10 @@ lane_hash(const NeuralContext *x, const LaneRule *rule, unsigned i)
 
 	if (rule->parts >= 2)
 	{
-		uint64_t place = x->value_len < 12 ? (w & 0xffff) | (uint64_t) x->value_len << 20 : x->word;
 		uint64_t second = i == NEURAL_ORDER20   ? x->recent[1]
 						  : i == NEURAL_ORDER12 ? x->recent[1] & UINT64_C(0xffffffff)
 						  : i == NEURAL_WORDS   ? x->word_before
-						  : i == NEURAL_PLACE   ? place
+						  : i == NEURAL_PLACE   ? neural_place(x)
 												: x->value;
 
 		h = neural_mix(h, second);
