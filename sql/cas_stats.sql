@@ -95,21 +95,21 @@ SELECT inserted, exact, distance, similarity FROM nbmf_put('report', 'body', 'th
 SELECT inserted, exact, distance, similarity FROM nbmf_put('report', 'body', 'The agent has read the report of Monday and will answer tomorrow.');
 SELECT inserted, exact, distance, similarity FROM nbmf_put('report', 'body', '{"entity": "A", "year": 2019, "revenue": 1033, "unit": "USD", "form": "10-K"}');
 SELECT * FROM by_content WHERE indexrelname = 'report_body';
-SELECT inserted, exact, distance, similarity FROM nbmf_put('report', 'body', '{"entity": "A", "year": 2020, "revenue": 7514, "unit": "USD", "form": "10-K"}');
+SELECT inserted, exact, distance, similarity FROM nbmf_put('report', 'body', '{"entity": "A", "year": 2020, "revenue": 8919, "unit": "USD", "form": "10-K"}');
 SELECT * FROM by_content WHERE indexrelname = 'report_body';
 -- a put with another threshold is judged by the index's
-SELECT inserted, exact, distance, similarity FROM nbmf_put('report', 'body', '{"entity": "A", "year": 2021, "revenue": 8002, "unit": "USD", "form": "10-K"}', NULL, 0.5);
+SELECT inserted, exact, distance, similarity FROM nbmf_put('report', 'body', '{"entity": "A", "year": 2021, "revenue": 7513, "unit": "USD", "form": "10-K"}', NULL, 0.5);
 SELECT * FROM by_content WHERE indexrelname = 'report_body';
 SELECT pg_stat_nbmf_cas_reset('report_body');
 SELECT distance, similarity, exact FROM nbmf_cas_lookup('report_body', 'The agent has read the report of Monday and will answer tomorrow.');
-SELECT distance, similarity < 0.8 AS divergent, exact FROM nbmf_cas_lookup('report_body', '{"entity": "A", "year": 2021, "revenue": 8002, "unit": "USD", "form": "10-K"}');
+SELECT distance, similarity < 0.8 AS divergent, exact FROM nbmf_cas_lookup('report_body', '{"entity": "A", "year": 2021, "revenue": 7513, "unit": "USD", "form": "10-K"}');
 SELECT count(*) FROM nbmf_cas_lookup('report_body', 'the agent has read the report of monday and will answer tomorrow');
 SELECT * FROM by_content WHERE indexrelname = 'report_body';
 SELECT avg_lookup_ms > 0 AS timed FROM pg_stat_nbmf_cas WHERE indexrelname = 'report_body';
 -- scans look at fingerprints alone
 SELECT pg_stat_nbmf_cas_reset('report_body');
 SET enable_seqscan = off;
-SELECT count(*) FROM report WHERE body <@ nbmf_ball('{"entity": "A", "year": 2021, "revenue": 8002, "unit": "USD", "form": "10-K"}'::nbmf, 0.8);
+SELECT count(*) FROM report WHERE body <@ nbmf_ball('{"entity": "A", "year": 2021, "revenue": 7513, "unit": "USD", "form": "10-K"}'::nbmf, 0.8);
 SELECT * FROM by_content WHERE indexrelname = 'report_body';
 -- a put that fails is not counted, and what comes after it is
 SELECT pg_stat_nbmf_cas_reset('report_body');

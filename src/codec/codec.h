@@ -330,10 +330,20 @@ typedef struct NbmfFingerprint
 	uint64_t second;  /* as many bits again, of the same features */
 } NbmfFingerprint;
 
+/* Ways to compute one, each for more of a processor than the one before; all give the same */
+typedef enum NbmfFingerprintPath
+{
+	NBMF_FINGERPRINT_PLAIN,
+	NBMF_FINGERPRINT_VECTOR, /* AVX2 or NEON */
+	NBMF_FINGERPRINT_WIDE    /* AVX-512 with VBMI2 */
+} NbmfFingerprintPath;
+
+#define NBMF_FINGERPRINT_PATHS (NBMF_FINGERPRINT_WIDE + 1)
+
 /* fingerprint.c */
 extern void nbmf_fingerprint(NbmfKind kind, const void *content, size_t len, NbmfFingerprint *out);
-extern void nbmf_fingerprint_portable(NbmfKind kind, const void *content, size_t len,
-									  NbmfFingerprint *out);
+extern bool nbmf_fingerprint_by(NbmfFingerprintPath path, NbmfKind kind, const void *content,
+								size_t len, NbmfFingerprint *out);
 extern int nbmf_fingerprint_distance(uint64_t a, uint64_t b);
 
 /*

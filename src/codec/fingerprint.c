@@ -18,58 +18,78 @@
  *
  * The bits are part of the format (docs/format.md, section 11) and frozen;
  * test/golden/fingerprints pins them.  Nothing here allocates; the stack used
- * is less than 64 KB (nbmf_similarity: 256 KB), the time linear.
+ * is less than 64 KB (nbmf_similarity: 128 KB), the time linear.
  */
 #include "codec/fingerprint.h"
 
-#define BINS  64
-#define EMPTY (~UINT64_C(0))
+const uint32_t nbmf_fp_keys[16] = NBMF_FP_KEYS;
 
-/* The n-th bin that an empty one looks at is n times this further on */
-#define STRIDE 39
+/* The class of each byte */
+const uint8_t nbmf_fp_class[256] = {
+	2, 2, 2, 2, 2, 2, 2, 2, 2, 0, 0, 2, 2, 0, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2,
+	0, 2, 1, 2, 2, 2, 2, 2, 2, 2, 2, 2, 1, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 1, 2, 2, 2, 2, 2,
+	2, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 1, 2, 1, 2, 3,
+	2, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 1, 2, 1, 2, 2,
+	3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3,
+	3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3,
+	3, 3, 4, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3,
+	3, 3, 5, 6, 6, 6, 6, 6, 6, 6, 3, 3, 3, 3, 3, 6, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3,
+};
 
-/* The least feature of each bin, for each of the two words */
-typedef struct Bins
+#define FIRST(n) (~UINT64_C(0) >> (64 - 8 * (n)))
+
+/* The first so many bytes of 16 */
+const uint64_t nbmf_fp_first[17][2] = {
+	{0, 0},
+	{FIRST(1), 0},
+	{FIRST(2), 0},
+	{FIRST(3), 0},
+	{FIRST(4), 0},
+	{FIRST(5), 0},
+	{FIRST(6), 0},
+	{FIRST(7), 0},
+	{FIRST(8), 0},
+	{FIRST(8), FIRST(1)},
+	{FIRST(8), FIRST(2)},
+	{FIRST(8), FIRST(3)},
+	{FIRST(8), FIRST(4)},
+	{FIRST(8), FIRST(5)},
+	{FIRST(8), FIRST(6)},
+	{FIRST(8), FIRST(7)},
+	{FIRST(8), FIRST(8)},
+};
+
+/* NULL if this processor cannot do it so */
+static const NbmfFingerprintMethods *
+methods_of(NbmfFingerprintPath path)
 {
-	uint64_t least[2][BINS];
-} Bins;
-
-/* Is there AVX2?  Its results are the same. */
-bool
-nbmf_fp_simd(void)
-{
-#ifdef NBMF_FP_AVX2
-	return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi");
-#else
-	return false;
+	if (path == NBMF_FINGERPRINT_PLAIN)
+		return &nbmf_fp_plain;
+#ifdef NBMF_FP_X86
+	if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("bmi2") ||
+		!__builtin_cpu_supports("popcnt"))
+		return NULL;
+	if (path == NBMF_FINGERPRINT_VECTOR)
+		return &nbmf_fp_avx2;
+	if (__builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw") &&
+		__builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vbmi") &&
+		__builtin_cpu_supports("avx512vbmi2"))
+		return &nbmf_fp_avx512;
+#elif defined(NBMF_FP_NEON)
+	if (path == NBMF_FINGERPRINT_VECTOR)
+		return &nbmf_fp_neon;
 #endif
+	return NULL;
 }
 
-static inline void
-put_least(uint64_t *least, uint64_t h)
+static const NbmfFingerprintMethods *
+best_methods(void)
 {
-	uint64_t *bin = &least[h >> 58];
+	const NbmfFingerprintMethods *methods = NULL;
 
-	*bin = h < *bin ? h : *bin;
-}
-
-static void
-take_least(void *state, const uint64_t *features, size_t count)
-{
-	Bins *bins = state;
-	size_t i = 0;
-
-	for (; i + 4 <= count; i += 4)
-		for (size_t k = i; k < i + 4; k++)
-		{
-			put_least(bins->least[0], features[k]);
-			put_least(bins->least[1], nbmf_fp_mix(features[k], NBMF_FP_P3));
-		}
-	for (; i < count; i++)
-	{
-		put_least(bins->least[0], features[i]);
-		put_least(bins->least[1], nbmf_fp_mix(features[i], NBMF_FP_P3));
-	}
+	for (int path = NBMF_FINGERPRINT_WIDE; methods == NULL; path--)
+		methods = methods_of((NbmfFingerprintPath) path);
+	return methods;
 }
 
 void
@@ -80,108 +100,13 @@ nbmf_features_flush(NbmfFeatures *out)
 	out->count = 0;
 }
 
-/* Every run of eight bytes */
-static void
-bytes_features(NbmfFeatures *out, const uint8_t *p, size_t len)
-{
-	for (size_t i = 0; i + 8 <= len; i++)
-		nbmf_feature(out, nbmf_fp_mix(nbmf_fp_mix(nbmf_load64le(p + i), NBMF_FP_P1), NBMF_FP_P5));
-}
-
 /*
  * All features of a content that is no vector; at least one.
  */
 void
 nbmf_features(NbmfFeatures *out, NbmfKind kind, const void *content, size_t len)
 {
-	const uint8_t *p = content;
-
-	out->any = 0;
-	out->count = 0;
-	if (kind == NBMF_KIND_JSON)
-		nbmf_json_features(out, p, len);
-	else if (kind == NBMF_KIND_TEXT)
-		nbmf_text_features(out, p, len);
-	else
-		bytes_features(out, p, len);
-	if (out->any == 0 && out->count == 0)
-		nbmf_feature(out, nbmf_fp_string(0, p, len));
-	nbmf_features_flush(out);
-}
-
-/* The bit that an empty bin gets from another one's feature */
-static uint64_t
-borrowed_bit(uint64_t h, unsigned bin)
-{
-	h = nbmf_fp_mix(h ^ (bin + 1) * NBMF_FP_P1, NBMF_FP_P2);
-	return (h * NBMF_FP_P4) >> 63;
-}
-
-/* The lowest bit of each bin, and which of them are full */
-static uint64_t
-full_bins(const uint64_t *least, bool simd, uint64_t *full)
-{
-	uint64_t bits = 0;
-
-#ifdef NBMF_FP_AVX2
-	if (simd)
-		return nbmf_bins_read_avx2(least, full);
-#else
-	(void) simd;
-#endif
-	*full = 0;
-	for (unsigned i = 0; i < BINS; i++)
-	{
-		bits |= (least[i] & 1) << i;
-		*full |= (uint64_t) (least[i] != EMPTY) << i;
-	}
-	return bits;
-}
-
-/* A bit of each bin's feature; the empty bins look at others until one is full */
-static uint64_t
-read_bins(const uint64_t *least, bool simd)
-{
-	uint64_t bits;
-	uint64_t full;
-	uint64_t empty;
-
-	bits = full_bins(least, simd, &full) & full;
-	empty = ~full;
-	for (unsigned step = 1; empty != 0 && step < BINS; step++)
-	{
-		unsigned by = step * STRIDE % BINS;
-		uint64_t lent = (full >> by) | (full << (BINS - by));
-
-		for (uint64_t now = empty & lent; now != 0; now &= now - 1)
-		{
-			unsigned i = (unsigned) __builtin_ctzll(now);
-
-			bits |= borrowed_bit(least[(i + by) % BINS], i) << i;
-		}
-		empty &= ~lent;
-	}
-	return bits;
-}
-
-static void
-fingerprint(NbmfKind kind, const void *content, size_t len, bool simd, NbmfFingerprint *out)
-{
-	NbmfFeatures features;
-	Bins bins;
-
-	if (kind == NBMF_KIND_VECTOR)
-	{
-		nbmf_vector_fingerprint(content, len, simd, out);
-		return;
-	}
-	memset(&bins, 0xFF, sizeof(bins));
-	features.take = take_least;
-	features.state = &bins;
-	features.simd = simd;
-	nbmf_features(&features, kind, content, len);
-	out->simhash = read_bins(bins.least[0], simd);
-	out->second = read_bins(bins.least[1], simd);
+	best_methods()->features(out, kind, content, len);
 }
 
 /*
@@ -191,16 +116,23 @@ fingerprint(NbmfKind kind, const void *content, size_t len, bool simd, NbmfFinge
 void
 nbmf_fingerprint(NbmfKind kind, const void *content, size_t len, NbmfFingerprint *out)
 {
-	fingerprint(kind, content, len, nbmf_fp_simd(), out);
+	best_methods()->fingerprint(kind, content, len, out);
 }
 
 /*
- * The same without special instructions, for tests.
+ * The same in a way that is not the fastest, for tests.  Returns false if the
+ * processor cannot do it so.
  */
-void
-nbmf_fingerprint_portable(NbmfKind kind, const void *content, size_t len, NbmfFingerprint *out)
+bool
+nbmf_fingerprint_by(NbmfFingerprintPath path, NbmfKind kind, const void *content, size_t len,
+					NbmfFingerprint *out)
 {
-	fingerprint(kind, content, len, false, out);
+	const NbmfFingerprintMethods *methods = methods_of(path);
+
+	if (methods == NULL)
+		return false;
+	methods->fingerprint(kind, content, len, out);
+	return true;
 }
 
 /*

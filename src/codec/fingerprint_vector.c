@@ -70,8 +70,12 @@ nbmf_vector_integers(const uint8_t *p, size_t count, uint32_t scale, int32_t *ou
 	}
 }
 
-static void
-block_portable(int32_t *q, const uint64_t *signs, int64_t *sums)
+/*
+ * The projections of a block of 128 integers, which are overwritten, by signs of four
+ * words, added to sums.
+ */
+void
+nbmf_vector_block(int32_t *q, const uint64_t *signs, int64_t *sums)
 {
 	for (unsigned round = 0; round < 2; round++)
 	{
@@ -100,31 +104,22 @@ block_portable(int32_t *q, const uint64_t *signs, int64_t *sums)
  * a sign after two; 2^21 blocks at most: 51 bits.
  */
 void
-nbmf_vector_fingerprint(const uint8_t *p, size_t len, bool simd, NbmfFingerprint *out)
+nbmf_vector_fingerprint(const uint8_t *p, size_t len, NbmfVectorBlock *block, NbmfFingerprint *out)
 {
 	size_t count = len / 4;
 	uint32_t scale = nbmf_vector_scale(p, count);
 	int64_t sums[BLOCK] = {0};
 
-	for (size_t block = 0; block * BLOCK < count; block++)
+	for (size_t done = 0; done < count; done += BLOCK)
 	{
-		size_t n = count - block * BLOCK < BLOCK ? count - block * BLOCK : BLOCK;
+		size_t n = count - done < BLOCK ? count - done : BLOCK;
 		int32_t q[BLOCK] = {0};
 		uint64_t signs[4];
 
-		nbmf_vector_integers(p + 4 * BLOCK * block, n, scale, q);
+		nbmf_vector_integers(p + 4 * done, n, scale, q);
 		for (unsigned i = 0; i < 4; i++)
-			signs[i] = sign_word(4 * (uint64_t) block + i);
-#ifdef NBMF_FP_AVX2
-		if (simd)
-		{
-			nbmf_vector_block_avx2(q, signs, sums);
-			continue;
-		}
-#else
-		(void) simd;
-#endif
-		block_portable(q, signs, sums);
+			signs[i] = sign_word(4 * (uint64_t) (done / BLOCK) + i);
+		block(q, signs, sums);
 	}
 	out->simhash = 0;
 	out->second = 0;

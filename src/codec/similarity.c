@@ -7,7 +7,7 @@
  * features are compared whose hash ends in enough zeros, the same ones in both
  * contents, 2,048 or more of the larger set: a standard error of at most 1.1 %.
  *
- * Memory: 256 KB of stack, whatever the contents.
+ * Memory: 128 KB of stack, whatever the contents.
  */
 #include "codec/fingerprint.h"
 
@@ -19,20 +19,20 @@ typedef struct Set
 {
 	unsigned level; /* only features that end in so many zeros */
 	size_t count;
-	uint64_t slots[SLOTS];
+	uint32_t slots[SLOTS];
 } Set;
 
 static inline bool
-at_level(uint64_t h, unsigned level)
+at_level(uint32_t h, unsigned level)
 {
-	return (h & ((UINT64_C(1) << level) - 1)) == 0;
+	return (h & ((UINT32_C(1) << level) - 1)) == 0;
 }
 
-static inline uint64_t *
-find(Set *set, uint64_t h)
+static inline uint32_t *
+find(Set *set, uint32_t h)
 {
-	/* the low bits are alike at high levels; the top ones name a bin */
-	size_t at = (size_t) (h >> 44) % SLOTS;
+	/* the low bits are alike at high levels */
+	size_t at = (uint32_t) (h * (uint32_t) NBMF_FP_P1) >> 19;
 
 	while (set->slots[at] != 0 && set->slots[at] != h)
 		at = (at + 1) % SLOTS;
@@ -40,9 +40,9 @@ find(Set *set, uint64_t h)
 }
 
 static void
-insert(Set *set, uint64_t h)
+insert(Set *set, uint32_t h)
 {
-	uint64_t *slot = find(set, h);
+	uint32_t *slot = find(set, h);
 
 	set->count += *slot == 0;
 	*slot = h;
@@ -52,7 +52,7 @@ insert(Set *set, uint64_t h)
 static void
 raise_level(Set *set)
 {
-	uint64_t kept[SET_MAX + 1];
+	uint32_t kept[SET_MAX + 1];
 	size_t n = 0;
 
 	set->level++;
@@ -66,13 +66,13 @@ raise_level(Set *set)
 }
 
 static void
-take_into_set(void *state, const uint64_t *features, size_t count)
+take_into_set(void *state, const uint32_t *features, size_t count)
 {
 	Set *set = state;
 
 	for (size_t i = 0; i < count; i++)
 	{
-		uint64_t h = features[i] != 0 ? features[i] : UINT64_C(1) << 63;
+		uint32_t h = features[i] != 0 ? features[i] : UINT32_C(1) << 31;
 
 		if (!at_level(h, set->level))
 			continue;
@@ -90,7 +90,6 @@ make_set(Set *set, NbmfKind kind, const void *content, size_t len)
 	memset(set, 0, sizeof(*set));
 	features.take = take_into_set;
 	features.state = set;
-	features.simd = nbmf_fp_simd();
 	nbmf_features(&features, kind, content, len);
 }
 

@@ -1,7 +1,7 @@
 /*
  * fuzz_fingerprint.c
- *		Arbitrary bytes as content of every kind: the portable and the fast path
- *		give the same fingerprint, and the comparison of two contents keeps to
+ *		Arbitrary bytes as content of every kind: all ways to compute it give the
+ *		same fingerprint, and the comparison of two contents keeps to
  *		its range.  The fuzzer's time limit finds what is not linear.
  *
  * The first byte says where the rest is cut in two.
@@ -33,13 +33,17 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	for (int kind = NBMF_KIND_TEXT; kind <= NBMF_KIND_VECTOR; kind++)
 	{
-		NbmfFingerprint fast;
-		NbmfFingerprint slow;
+		NbmfFingerprint best;
 		double alike;
 
-		nbmf_fingerprint((NbmfKind) kind, a, cut, &fast);
-		nbmf_fingerprint_portable((NbmfKind) kind, a, cut, &slow);
-		REQUIRE(fast.simhash == slow.simhash && fast.second == slow.second);
+		nbmf_fingerprint((NbmfKind) kind, a, cut, &best);
+		for (int path = 0; path < NBMF_FINGERPRINT_PATHS; path++)
+		{
+			NbmfFingerprint f;
+
+			if (nbmf_fingerprint_by((NbmfFingerprintPath) path, (NbmfKind) kind, a, cut, &f))
+				REQUIRE(best.simhash == f.simhash && best.second == f.second);
+		}
 		alike = nbmf_similarity((NbmfKind) kind, a, cut, b, b_len);
 		REQUIRE(alike >= 0 && alike <= 1);
 		REQUIRE(alike == nbmf_similarity((NbmfKind) kind, b, b_len, a, cut));

@@ -1,7 +1,7 @@
 /*
  * test_fingerprint.c
- *		nbmf_fingerprint, whose bits are frozen: the golden file, the portable
- *		path against the fast one, and what must and must not change them.  And
+ *		nbmf_fingerprint, whose bits are frozen: the golden file, the ways to
+ *		compute it against each other, and what must and must not change them.  And
  *		nbmf_similarity, whose numbers follow from the same features.
  *
  * Distances that are asserted here are those of one frozen function on fixed
@@ -21,17 +21,24 @@ fingerprint(NbmfKind kind, const void *content, size_t len)
 {
 	/* nothing behind it: sanitizers see a byte too many being read */
 	uint8_t *copy = exact_copy(content, len);
-	NbmfFingerprint fast;
-	NbmfFingerprint slow;
+	NbmfFingerprint best;
 
-	nbmf_fingerprint(kind, copy, len, &fast);
-	nbmf_fingerprint_portable(kind, copy, len, &slow);
-	CHECK(fast.simhash == slow.simhash && fast.second == slow.second,
-		  "%s of %zu bytes: %016llx %016llx, portable %016llx %016llx", nbmf_kind_name(kind), len,
-		  (unsigned long long) fast.simhash, (unsigned long long) fast.second,
-		  (unsigned long long) slow.simhash, (unsigned long long) slow.second);
+	nbmf_fingerprint(kind, copy, len, &best);
+	for (int path = 0; path < NBMF_FINGERPRINT_PATHS; path++)
+	{
+		NbmfFingerprint f;
+
+		if (nbmf_fingerprint_by((NbmfFingerprintPath) path, kind, copy, len, &f))
+			CHECK(best.simhash == f.simhash && best.second == f.second,
+				  "%s of %zu bytes: %016llx %016llx, by path %d %016llx %016llx",
+				  nbmf_kind_name(kind), len, (unsigned long long) best.simhash,
+				  (unsigned long long) best.second, path, (unsigned long long) f.simhash,
+				  (unsigned long long) f.second);
+		else
+			CHECK(path != NBMF_FINGERPRINT_PLAIN, "no processor is too old");
+	}
 	free(copy);
-	return fast;
+	return best;
 }
 
 static int
@@ -73,7 +80,7 @@ kind_by_name(const char *name)
 static void
 golden_lines(void)
 {
-	static char line[20000];
+	static char line[40000];
 	char path[1000];
 	int lines = 0;
 	FILE *file;
@@ -117,7 +124,7 @@ golden_lines(void)
 	CHECK(lines >= 90, "%d lines", lines);
 }
 
-/* Both paths, on everything there is, as every kind */
+/* All paths, on everything there is, as every kind */
 static void
 paths_agree(void)
 {
@@ -355,7 +362,7 @@ test_fingerprint(bool quick, const char *dir)
 	quick_run = quick;
 	golden_dir = dir;
 	tap_run("fingerprint: golden lines", golden_lines);
-	tap_run("fingerprint: portable and fast path agree", paths_agree);
+	tap_run("fingerprint: all paths agree", paths_agree);
 	tap_run("fingerprint: the form of JSON does not matter", json_form_does_not_matter);
 	tap_run("fingerprint: the form of text", text_form);
 	tap_run("fingerprint: near contents are near", near_is_near);
