@@ -36,27 +36,11 @@ const uint8_t nbmf_fp_class[256] = {
 	3, 3, 5, 6, 6, 6, 6, 6, 6, 6, 3, 3, 3, 3, 3, 6, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3,
 };
 
-#define FIRST(n) (~UINT64_C(0) >> (64 - 8 * (n)))
-
-/* The first so many bytes of 16 */
-const uint64_t nbmf_fp_first[17][2] = {
-	{0, 0},
-	{FIRST(1), 0},
-	{FIRST(2), 0},
-	{FIRST(3), 0},
-	{FIRST(4), 0},
-	{FIRST(5), 0},
-	{FIRST(6), 0},
-	{FIRST(7), 0},
-	{FIRST(8), 0},
-	{FIRST(8), FIRST(1)},
-	{FIRST(8), FIRST(2)},
-	{FIRST(8), FIRST(3)},
-	{FIRST(8), FIRST(4)},
-	{FIRST(8), FIRST(5)},
-	{FIRST(8), FIRST(6)},
-	{FIRST(8), FIRST(7)},
-	{FIRST(8), FIRST(8)},
+const uint8_t nbmf_fp_first[128] = {
+	255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255,
+	255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255,
+	255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255,
+	255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255,
 };
 
 /* NULL if this processor cannot do it so */

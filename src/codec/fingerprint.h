@@ -128,7 +128,7 @@ enum
 
 /* fingerprint.c */
 extern const uint32_t nbmf_fp_keys[16];
-extern const uint64_t nbmf_fp_first[17][2];
+extern const uint8_t nbmf_fp_first[128]; /* from 64 - n on, a mask of the first n of 64 bytes */
 extern const uint8_t nbmf_fp_class[256];
 extern void nbmf_features_flush(NbmfFeatures *out);
 extern void nbmf_features(NbmfFeatures *out, NbmfKind kind, const void *content, size_t len);
@@ -205,20 +205,40 @@ nbmf_fp_term(uint64_t x, size_t i)
 		   ((uint32_t) (x >> 32) + nbmf_fp_keys[2 * i + 1]);
 }
 
-/* The sum of a run of at most 16 bytes, where 16 can be read */
+/*
+ * The sum of a run of at most 64 bytes, of zeros where it ends: eight terms, of which
+ * the last six are known if it is short.  64 bytes can be read.
+ */
 static inline uint64_t
-nbmf_fp_sum_16(const uint8_t *p, size_t len)
+nbmf_fp_sum_within(const uint8_t *p, size_t len, bool lower)
 {
-	return nbmf_fp_term(nbmf_load64le(p) & nbmf_fp_first[len][0], 0) +
-		   nbmf_fp_term(nbmf_load64le(p + 8) & nbmf_fp_first[len][1], 1) + NBMF_FP_REST;
+	const uint8_t *first = nbmf_fp_first + 64 - len;
+	size_t terms = len <= 16 ? 2 : 8;
+	uint64_t sum = len <= 16 ? NBMF_FP_REST : 0;
+
+	for (size_t i = 0; i < terms; i++)
+	{
+		uint64_t x = nbmf_load64le(p + 8 * i);
+
+		if (lower)
+			x |= (~x & UINT64_C(0x8080808080808080)) >> 2;
+		sum += nbmf_fp_term(x & nbmf_load64le(first + 8 * i), i);
+	}
+	return sum;
 }
 
-/* That of at most 64 bytes: eight terms, of zeros where the run ends */
+/* The sum of a word, in lower case as far as ASCII goes */
+static inline uint64_t
+nbmf_fp_word_sum(const uint8_t *p, size_t len)
+{
+	return nbmf_fp_sum_within(p, len, true);
+}
+
+/* The same of any bytes, where no more can be read */
 static inline uint64_t
 nbmf_fp_sum(const uint8_t *p, size_t len)
 {
 	uint8_t run[64];
-	uint64_t sum = 0;
 
 	if (len < 64)
 	{
@@ -226,27 +246,7 @@ nbmf_fp_sum(const uint8_t *p, size_t len)
 		memset(run + len, 0, 64 - len);
 		p = run;
 	}
-	for (size_t i = 0; i < 8; i++)
-		sum += nbmf_fp_term(nbmf_load64le(p + 8 * i), i);
-	return sum;
-}
-
-/* The sum of a word of at most 64 bytes, in lower case, where as many can be read */
-static inline uint64_t
-nbmf_fp_word_sum(const uint8_t *p, size_t len)
-{
-	const uint64_t high = UINT64_C(0x8080808080808080);
-	uint64_t sum = len <= 16 ? NBMF_FP_REST : 0;
-
-	for (size_t i = 0; i < (len <= 16 ? 2 : 8); i++)
-	{
-		size_t left = len > 8 * i ? len - 8 * i : 0;
-		uint64_t x = nbmf_load64le(p + 8 * i);
-
-		x |= (~x & high) >> 2;
-		sum += nbmf_fp_term(x & nbmf_fp_first[left < 8 ? left : 8][0], i);
-	}
-	return sum;
+	return nbmf_fp_sum_within(p, len, false);
 }
 
 /* Hash of bytes, in runs of 64 */

@@ -100,14 +100,6 @@ put_marks(uint64_t bits, unsigned base, uint16_t *marks)
 	return n;
 }
 
-/* The first n of up to 64 bytes are those from first_bytes + 64 - n on */
-static const uint8_t first_bytes[128] = {
-	255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255,
-	255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255,
-	255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255,
-	255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255,
-};
-
 static inline __m256i
 two_of(const uint8_t *low, const uint8_t *high)
 {
@@ -129,7 +121,7 @@ terms(__m256i v)
 static inline __m256i
 word_terms(const uint8_t *p, const uint16_t *marks)
 {
-	const uint8_t *first = first_bytes + 64;
+	const uint8_t *first = nbmf_fp_first + 64;
 	__m256i v = two_of(p + marks[0], p + marks[2]);
 	__m256i mask = two_of(first + marks[0] - marks[1], first + marks[2] - marks[3]);
 	__m256i ascii = _mm256_andnot_si256(v, _mm256_set1_epi8((char) 0x80));
@@ -152,11 +144,32 @@ join(__m256i a, __m256i b, uint32_t a_key, uint32_t b_key)
 	return fold(_mm256_mul_epu32(a, b));
 }
 
-/* Each number becomes the next one; the first is that of before */
-static inline __m256i
-one_later(__m256i v, __m256i before)
+#define WORDS 4 /* at a time */
+
+typedef __m256i Lanes;
+
+static inline Lanes
+all_lanes(uint64_t x)
 {
-	return _mm256_blend_epi32(_mm256_permute4x64_epi64(v, 0x93), before, 3);
+	return _mm256_set1_epi64x((long long) x);
+}
+
+static inline Lanes
+load_lanes(const uint64_t *p)
+{
+	return _mm256_loadu_si256((const __m256i *) p);
+}
+
+static inline void
+store_lanes(uint64_t *p, Lanes v)
+{
+	_mm256_storeu_si256((__m256i *) p, v);
+}
+
+static inline Lanes
+later(Lanes v, Lanes before)
+{
+	return _mm256_alignr_epi8(v, _mm256_permute2x128_si256(before, v, 0x21), 8);
 }
 
 /* Sums of the four words that are at marks, in this order */
@@ -171,16 +184,6 @@ word_sums(const uint8_t *p, const uint16_t *marks)
 	return _mm256_permute4x64_epi64(sums, 0xD8);
 }
 
-static inline void
-put_word_sums(const uint8_t *p, const uint16_t *marks, uint64_t *sums)
-{
-	_mm256_storeu_si256((__m256i *) sums, word_sums(p, marks));
-}
-
-#define WORDS 4 /* at a time */
-
-#include "codec/fingerprint_lanes.h"
-
 /* Is any of four words longer than 16 bytes? */
 static inline bool
 any_long(const uint16_t *marks)
@@ -191,92 +194,33 @@ any_long(const uint16_t *marks)
 	return _mm_movemask_epi8(_mm_cmpgt_epi16(lens, _mm_set1_epi16(16))) != 0;
 }
 
-static size_t
-hash_words(const uint8_t *p, const uint16_t *marks, size_t count, bool pairs, NbmfBefore *before,
-		   uint32_t *to)
+static inline void
+put_both(Lanes pair, Lanes triple, uint32_t *to)
+{
+	triple = _mm256_slli_epi64(triple, 32);
+	_mm256_storeu_si256((__m256i *) to, _mm256_blend_epi32(pair, triple, 0xAA));
+}
+
+static inline void
+put_one(Lanes triple, uint32_t *to)
 {
 	const __m256i even = _mm256_setr_epi32(0, 2, 4, 6, 0, 2, 4, 6);
-	__m256i word_before = _mm256_set1_epi64x(before->word);
-	__m256i pair_before = _mm256_set1_epi64x(before->pair);
-	__m256i word = word_before;
-	__m256i pair = pair_before;
-	uint64_t last[2][WORDS];
-	size_t done = 0;
 
-	for (; done < count; done += WORDS, marks += 2 * WORDS)
-	{
-		__m256i triple;
-
-		if (any_long(marks))
-		{
-			uint64_t sums[WORDS];
-			size_t usable = long_word_sums(p, marks, count - done, sums);
-
-			if (usable < WORDS)
-				count = done + usable;
-			if (usable == 0)
-				break;
-			word = _mm256_loadu_si256((const __m256i *) sums);
-		}
-		else
-			word = word_sums(p, marks);
-		word = fold(word);
-		pair = join(one_later(word, word_before), word, NBMF_FP_PAIR_A, NBMF_FP_PAIR_B);
-		triple = join(one_later(pair, pair_before), word, NBMF_FP_TRIPLE_A, NBMF_FP_TRIPLE_B);
-		if (pairs)
-		{
-			triple = _mm256_slli_epi64(triple, 32);
-			_mm256_storeu_si256((__m256i *) to, _mm256_blend_epi32(pair, triple, 0xAA));
-			to += 2 * WORDS;
-		}
-		else
-		{
-			triple = _mm256_permutevar8x32_epi32(triple, even);
-			_mm_storeu_si128((__m128i *) to, _mm256_castsi256_si128(triple));
-			to += WORDS;
-		}
-		word_before = _mm256_permute4x64_epi64(word, 0x93);
-		pair_before = _mm256_permute4x64_epi64(pair, 0x93);
-	}
-	if (count == 0)
-		return 0;
-	_mm256_storeu_si256((__m256i *) last[0], word);
-	_mm256_storeu_si256((__m256i *) last[1], pair);
-	before->word = (uint32_t) last[0][(count - 1) % WORDS];
-	before->pair = (uint32_t) last[1][(count - 1) % WORDS];
-	return count;
+	triple = _mm256_permutevar8x32_epi32(triple, even);
+	_mm_storeu_si128((__m128i *) to, _mm256_castsi256_si128(triple));
 }
 
-/* Which of 32 bytes are '"' or '\\' */
-static inline uint32_t
-special_bytes(__m256i v)
-{
-	return (uint32_t) _mm256_movemask_epi8(_mm256_or_si256(is_byte(v, '"'), is_byte(v, '\\')));
-}
+#include "codec/fingerprint_lanes.h"
+
+#define BLOCK 32
 
 static inline size_t
-find_special(const uint8_t *p, const uint8_t *end)
-{
-	uint32_t found = special_bytes(load(p));
-	size_t i = 0;
-
-	while (found == 0 && i < NBMF_PIECE - 32 && p + i + 32 < end)
-	{
-		i += 32;
-		found = special_bytes(load(p + i));
-	}
-	return found != 0 ? i + _tzcnt_u32(found) : i;
-}
-
-#define COPIED 32
-
-static inline size_t
-copy_plain(const uint8_t *p, uint8_t *to)
+plain_bytes(const uint8_t *p)
 {
 	__m256i v = load(p);
+	__m256i found = _mm256_or_si256(is_byte(v, '"'), is_byte(v, '\\'));
 
-	_mm256_storeu_si256((__m256i *) to, v);
-	return _tzcnt_u32(special_bytes(v));
+	return _tzcnt_u32((uint32_t) _mm256_movemask_epi8(found));
 }
 
 /* 32 bytes of a run as terms of its sum */
@@ -292,7 +236,7 @@ run_terms(const uint8_t *p, const uint8_t *mask, const uint32_t *keys)
 static inline uint64_t
 sum_64(const uint8_t *p, size_t len)
 {
-	const uint8_t *first = first_bytes + 64 - len;
+	const uint8_t *first = nbmf_fp_first + 64 - len;
 	__m128i sum;
 
 	if (len <= 16)

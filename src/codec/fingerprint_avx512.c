@@ -19,16 +19,6 @@
 #pragma GCC target("avx2,bmi,bmi2,popcnt,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vbmi2")
 #endif
 
-/* ASCII that can be part of a word, as 0x80 */
-static const uint8_t word_bytes[128] = {
-#define W 0x80
-	0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-	0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, W, W, W, W, W, W, W, W, W, W, 0, 0, 0, 0, 0, 0,
-	0, W, W, W, W, W, W, W, W, W, W, W, W, W, W, W, W, W, W, W, W, W, W, W, W, W, W, 0, 0, 0, 0, W,
-	0, W, W, W, W, W, W, W, W, W, W, W, W, W, W, W, W, W, W, W, W, W, W, W, W, W, W, 0, 0, 0, 0, 0,
-#undef W
-};
-
 static inline __mmask64
 is_byte(__m512i v, int c)
 {
@@ -39,10 +29,11 @@ static inline NbmfMasks
 block_masks(const uint8_t *p, uint64_t within)
 {
 	__m512i v = _mm512_loadu_si512(p);
-	__m512i ascii = _mm512_permutex2var_epi8(_mm512_loadu_si512(word_bytes), v,
-											 _mm512_loadu_si512(word_bytes + 64));
+	/* of ASCII; what is beyond gets that of another byte */
+	__m512i class = _mm512_permutex2var_epi8(_mm512_loadu_si512(nbmf_fp_class), v,
+											 _mm512_loadu_si512(nbmf_fp_class + 64));
 	uint64_t beyond = _mm512_movepi8_mask(v);
-	NbmfMasks masks = {((_mm512_movepi8_mask(ascii) & ~beyond) | beyond) & within, 0, 0, 0};
+	NbmfMasks masks = {(is_byte(class, NBMF_FP_PART) | beyond) & within, 0, 0, 0};
 
 	if ((beyond & within) != 0)
 	{
@@ -88,6 +79,32 @@ put_marks(uint64_t bits, unsigned base, uint16_t *marks)
 }
 
 #define WORDS 8 /* at a time */
+
+typedef __m512i Lanes;
+
+static inline Lanes
+all_lanes(uint64_t x)
+{
+	return _mm512_set1_epi64((long long) x);
+}
+
+static inline Lanes
+load_lanes(const uint64_t *p)
+{
+	return _mm512_loadu_si512(p);
+}
+
+static inline void
+store_lanes(uint64_t *p, Lanes v)
+{
+	_mm512_storeu_si512(p, v);
+}
+
+static inline Lanes
+later(Lanes v, Lanes before)
+{
+	return _mm512_alignr_epi64(v, before, 7);
+}
 
 static inline __m512i
 insert(__m512i v, const uint8_t *p, const int at)
@@ -170,97 +187,28 @@ any_long(const uint16_t *marks)
 }
 
 static inline void
-put_word_sums(const uint8_t *p, const uint16_t *marks, uint64_t *sums)
+put_both(Lanes pair, Lanes triple, uint32_t *to)
 {
-	_mm512_storeu_si512(sums, word_sums(p, marks));
+	triple = _mm512_slli_epi64(triple, 32);
+	_mm512_storeu_si512(to, _mm512_mask_blend_epi32(0xAAAA, pair, triple));
+}
+
+static inline void
+put_one(Lanes triple, uint32_t *to)
+{
+	_mm256_storeu_si256((__m256i *) to, _mm512_cvtepi64_epi32(triple));
 }
 
 #include "codec/fingerprint_lanes.h"
 
-static size_t
-hash_words(const uint8_t *p, const uint16_t *marks, size_t count, bool pairs, NbmfBefore *before,
-		   uint32_t *to)
-{
-	__m512i word = _mm512_set1_epi64(before->word);
-	__m512i pair = _mm512_set1_epi64(before->pair);
-	uint64_t last[2][WORDS];
-	size_t done = 0;
-
-	for (; done < count; done += WORDS, marks += 2 * WORDS)
-	{
-		__m512i word_before = word;
-		__m512i pair_before = pair;
-		__m512i triple;
-
-		if (any_long(marks))
-		{
-			uint64_t sums[WORDS];
-			size_t usable = long_word_sums(p, marks, count - done, sums);
-
-			if (usable < WORDS)
-				count = done + usable;
-			if (usable == 0)
-				break;
-			word = _mm512_loadu_si512(sums);
-		}
-		else
-			word = word_sums(p, marks);
-		word = fold(word);
-		pair =
-			join(_mm512_alignr_epi64(word, word_before, 7), word, NBMF_FP_PAIR_A, NBMF_FP_PAIR_B);
-		triple = join(_mm512_alignr_epi64(pair, pair_before, 7), word, NBMF_FP_TRIPLE_A,
-					  NBMF_FP_TRIPLE_B);
-		if (pairs)
-		{
-			triple = _mm512_slli_epi64(triple, 32);
-			_mm512_storeu_si512(to, _mm512_mask_blend_epi32(0xAAAA, pair, triple));
-			to += 2 * WORDS;
-		}
-		else
-		{
-			_mm256_storeu_si256((__m256i *) to, _mm512_cvtepi64_epi32(triple));
-			to += WORDS;
-		}
-	}
-	if (count == 0)
-		return 0;
-	_mm512_storeu_si512(last[0], word);
-	_mm512_storeu_si512(last[1], pair);
-	before->word = (uint32_t) last[0][(count - 1) % WORDS];
-	before->pair = (uint32_t) last[1][(count - 1) % WORDS];
-	return count;
-}
-
-/* Which of 64 bytes are '"' or '\\' */
-static inline uint64_t
-special_bytes(__m512i v)
-{
-	return is_byte(v, '"') | is_byte(v, '\\');
-}
+#define BLOCK 64
 
 static inline size_t
-find_special(const uint8_t *p, const uint8_t *end)
-{
-	uint64_t found = special_bytes(_mm512_loadu_si512(p));
-	size_t i = 0;
-
-	while (found == 0 && i < NBMF_PIECE - 64 && p + i + 64 < end)
-	{
-		i += 64;
-		found = special_bytes(_mm512_loadu_si512(p + i));
-	}
-	return found != 0 ? i + _tzcnt_u64(found) : i;
-}
-
-#define COPIED 64
-
-static inline size_t
-copy_plain(const uint8_t *p, uint8_t *to)
+plain_bytes(const uint8_t *p)
 {
 	__m512i v = _mm512_loadu_si512(p);
 
-	_mm512_storeu_si512(to, v);
-	return _tzcnt_u64(special_bytes(v));
+	return _tzcnt_u64(is_byte(v, '"') | is_byte(v, '\\'));
 }
 
 static inline uint64_t

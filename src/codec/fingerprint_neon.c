@@ -10,14 +10,6 @@
 
 #include <arm_neon.h>
 
-/* The first n of up to 64 bytes are those from first_bytes + 64 - n on */
-static const uint8_t first_bytes[128] = {
-	255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255,
-	255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255,
-	255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255,
-	255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255,
-};
-
 /* A bit for each of 64 bytes that are all ones or all zeros */
 static inline uint64_t
 bits_of(uint8x16_t a, uint8x16_t b, uint8x16_t c, uint8x16_t d)
@@ -75,16 +67,6 @@ block_masks(const uint8_t *p, uint64_t within)
 	return masks;
 }
 
-static inline size_t
-put_marks(uint64_t bits, unsigned base, uint16_t *marks)
-{
-	size_t n = 0;
-
-	for (; bits != 0; bits &= bits - 1)
-		marks[n++] = (uint16_t) (base + (unsigned) __builtin_ctzll(bits));
-	return n;
-}
-
 /* 16 bytes, of which "first" says which count, as two terms of a sum */
 static inline uint64x2_t
 terms(uint8x16_t v, const uint8_t *first, const uint32_t *keys)
@@ -98,7 +80,7 @@ terms(uint8x16_t v, const uint8_t *first, const uint32_t *keys)
 static inline uint64_t
 sum_64(const uint8_t *p, size_t len)
 {
-	const uint8_t *first = first_bytes + 64 - len;
+	const uint8_t *first = nbmf_fp_first + 64 - len;
 	uint64x2_t sum = terms(vld1q_u8(p), first, nbmf_fp_keys);
 
 	if (len <= 16)
@@ -108,44 +90,19 @@ sum_64(const uint8_t *p, size_t len)
 	return vaddvq_u64(sum);
 }
 
-/* The sum of a word of at most 16 bytes, in lower case */
 static inline uint64_t
-short_word_sum(const uint8_t *p, size_t len)
+word_sum(const uint8_t *p, size_t len)
 {
-	uint8x16_t v = vld1q_u8(p);
-	uint8x16_t ascii = vbicq_u8(vdupq_n_u8(0x80), v);
+	uint8x16_t v;
 
-	v = vorrq_u8(v, vshrq_n_u8(ascii, 2));
-	return vaddvq_u64(terms(v, first_bytes + 64 - len, nbmf_fp_keys)) + NBMF_FP_REST;
+	if (len > 16)
+		return nbmf_fp_word_sum(p, len);
+	v = vld1q_u8(p);
+	v = vorrq_u8(v, vshrq_n_u8(vbicq_u8(vdupq_n_u8(0x80), v), 2));
+	return vaddvq_u64(terms(v, nbmf_fp_first + 64 - len, nbmf_fp_keys)) + NBMF_FP_REST;
 }
 
-static inline size_t
-hash_words(const uint8_t *p, const uint16_t *marks, size_t count, bool pairs, NbmfBefore *before,
-		   uint32_t *to)
-{
-	NbmfBefore b = *before;
-	size_t i;
-
-	for (i = 0; i < count; i++, marks += 2)
-	{
-		size_t len = (size_t) (marks[1] - marks[0]);
-		const uint8_t *w = p + marks[0];
-		uint32_t word;
-		uint32_t pair;
-
-		if (len > NBMF_WORD_MAX)
-			break;
-		word = nbmf_fp_fold(len <= 16 ? short_word_sum(w, len) : nbmf_fp_word_sum(w, len));
-		pair = nbmf_fp_join(b.word, word, NBMF_FP_PAIR_A, NBMF_FP_PAIR_B);
-		if (pairs)
-			*to++ = pair;
-		*to++ = nbmf_fp_join(b.pair, word, NBMF_FP_TRIPLE_A, NBMF_FP_TRIPLE_B);
-		b.word = word;
-		b.pair = pair;
-	}
-	*before = b;
-	return i;
-}
+#include "codec/fingerprint_serial.h"
 
 /* Which of 16 bytes are '"' or '\\', four bits for each */
 static inline uint64_t
@@ -156,30 +113,14 @@ special_bytes(uint8x16_t v)
 	return vget_lane_u64(vreinterpret_u64_u8(vshrn_n_u16(vreinterpretq_u16_u8(found), 4)), 0);
 }
 
+#define BLOCK 16
+
 static inline size_t
-find_special(const uint8_t *p, const uint8_t *end)
+plain_bytes(const uint8_t *p)
 {
 	uint64_t found = special_bytes(vld1q_u8(p));
-	size_t i = 0;
 
-	while (found == 0 && i < NBMF_PIECE - 16 && p + i + 16 < end)
-	{
-		i += 16;
-		found = special_bytes(vld1q_u8(p + i));
-	}
-	return found != 0 ? i + (size_t) __builtin_ctzll(found) / 4 : i;
-}
-
-#define COPIED 16
-
-static inline size_t
-copy_plain(const uint8_t *p, uint8_t *to)
-{
-	uint8x16_t v = vld1q_u8(p);
-	uint64_t found = special_bytes(v);
-
-	vst1q_u8(to, v);
-	return found != 0 ? (size_t) __builtin_ctzll(found) / 4 : COPIED;
+	return found != 0 ? (size_t) __builtin_ctzll(found) / 4 : BLOCK;
 }
 
 #define BORROWERS_MIN 6

@@ -49,42 +49,13 @@ block_masks(const uint8_t *p, uint64_t within)
 	return masks;
 }
 
-static inline size_t
-put_marks(uint64_t bits, unsigned base, uint16_t *marks)
+static inline uint64_t
+word_sum(const uint8_t *p, size_t len)
 {
-	size_t n = 0;
-
-	for (; bits != 0; bits &= bits - 1)
-		marks[n++] = (uint16_t) (base + (unsigned) __builtin_ctzll(bits));
-	return n;
+	return nbmf_fp_word_sum(p, len);
 }
 
-static inline size_t
-hash_words(const uint8_t *p, const uint16_t *marks, size_t count, bool pairs, NbmfBefore *before,
-		   uint32_t *to)
-{
-	NbmfBefore b = *before;
-	size_t i;
-
-	for (i = 0; i < count; i++, marks += 2)
-	{
-		size_t len = (size_t) (marks[1] - marks[0]);
-		uint32_t word;
-		uint32_t pair;
-
-		if (len > NBMF_WORD_MAX)
-			break;
-		word = nbmf_fp_fold(nbmf_fp_word_sum(p + marks[0], len));
-		pair = nbmf_fp_join(b.word, word, NBMF_FP_PAIR_A, NBMF_FP_PAIR_B);
-		if (pairs)
-			*to++ = pair;
-		*to++ = nbmf_fp_join(b.pair, word, NBMF_FP_TRIPLE_A, NBMF_FP_TRIPLE_B);
-		b.word = word;
-		b.pair = pair;
-	}
-	*before = b;
-	return i;
-}
+#include "codec/fingerprint_serial.h"
 
 /* The bytes of w that equal '"' or '\\': the lowest bit set is of the first (SWAR) */
 static inline uint64_t
@@ -97,35 +68,20 @@ special_bytes(uint64_t w)
 	return (((quote - ones) & ~quote) | ((slash - ones) & ~slash)) & (ones * 0x80);
 }
 
-static inline size_t
-find_special(const uint8_t *p, const uint8_t *end)
-{
-	uint64_t found = special_bytes(nbmf_load64le(p));
-	size_t i = 0;
-
-	while (found == 0 && i < NBMF_PIECE - 8 && p + i + 8 < end)
-	{
-		i += 8;
-		found = special_bytes(nbmf_load64le(p + i));
-	}
-	return found != 0 ? i + (size_t) __builtin_ctzll(found) / 8 : i;
-}
-
-#define COPIED 8
+#define BLOCK 8
 
 static inline size_t
-copy_plain(const uint8_t *p, uint8_t *to)
+plain_bytes(const uint8_t *p)
 {
 	uint64_t found = special_bytes(nbmf_load64le(p));
 
-	memcpy(to, p, COPIED);
-	return found != 0 ? (size_t) __builtin_ctzll(found) / 8 : COPIED;
+	return found != 0 ? (size_t) __builtin_ctzll(found) / 8 : BLOCK;
 }
 
 static inline uint64_t
 sum_64(const uint8_t *p, size_t len)
 {
-	return len <= 16 ? nbmf_fp_sum_16(p, len) : nbmf_fp_sum(p, len);
+	return nbmf_fp_sum_within(p, len, false);
 }
 
 static uint64_t
